@@ -1,0 +1,237 @@
+"""The border between obuild and what runs steps and keeps snapshots.
+
+One complete step goes in, one snapshot comes out, so an engine that is sandbox and store at
+once (Docker) fits as well as one that is not. What an engine cannot do is data
+(``Capabilities``); nothing above asks which engine it is.
+
+The contract, for every engine:
+
+- ``execute`` is never called twice at once for one key (the caller holds the key's lock).
+- On failure or cancellation nothing of the step remains: no container, no temporary image,
+  no mount. What could not be removed then is removed by ``sweep`` at the next start.
+- A snapshot exists under its key only when it is complete.
+- An engine may be used from several threads at once.
+- Every call ends by its deadline; an engine that stops answering is ``EngineUnavailable``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from threading import Event as Flag
+from typing import Protocol
+
+from obuild.events import Emit
+from obuild.ir.steps import RunStep
+
+__all__ = [
+    "Action",
+    "Cancel",
+    "Capabilities",
+    "Engine",
+    "Files",
+    "ImageConfig",
+    "Import",
+    "Limits",
+    "PutFiles",
+    "ResolvedImage",
+    "RunCommand",
+    "Seal",
+    "Snapshot",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do, found out from the engine itself."""
+
+    name: str
+    guest_os: str
+    archive_endpoints: bool = True
+    thin_load: bool = True
+    max_layers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of a run: CPUs, memory in bytes, Windows isolation. None: the engine's default."""
+
+    cpus: float | None = None
+    memory: int | None = None
+    isolation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """The part of an image's configuration that a build may set; see the OCI image spec."""
+
+    env: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    workdir: str = ""
+    user: str = ""
+    shell: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedImage:
+    """An image that the engine has. ``id`` is the engine's name for exactly this image.
+
+    ``digest`` is the registry's ``sha256:…`` for it, None for an image that was never in a
+    registry. ``os`` and ``architecture`` are the guest's.
+    """
+
+    reference: str
+    id: str
+    digest: str | None
+    os: str
+    architecture: str
+    config: ImageConfig = field(default_factory=ImageConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A stored result. ``id`` is the engine's name for it; ``size`` in bytes, if it is cheap."""
+
+    key: str
+    id: str
+    size: int | None = None
+    complete: bool = True
+
+
+class Files(Protocol):
+    """What a copy puts into a guest.
+
+    ``tar(root)`` makes the stream anew at each call: a deterministic tar archive whose
+    members have their names below ``root`` (a guest path in bytes, no slash at either end,
+    ``b""`` for the guest's root), without the two closing blocks. The first member's own
+    name may be ``root`` itself. Raises ``SourceError`` in the middle if a file differs from
+    the manifest; nothing of the copy may be kept then.
+    """
+
+    directory: bool
+    """Whether the destination is a directory into which the files go."""
+
+    def tar(self, root: bytes) -> Iterator[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """The snapshot is the image itself."""
+
+    image: ResolvedImage
+
+
+@dataclass(frozen=True, slots=True)
+class RunCommand:
+    step: RunStep
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class PutFiles:
+    """Put files at ``destination``, an absolute guest path, following links on the way.
+
+    Missing directories above it are made, mode 0755, owner 0:0.
+    """
+
+    destination: str
+    files: Files
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """The files of the parent under the configuration of the snapshot ``base``, with
+    ``config`` set over it where its fields are not empty (env: added, by name)."""
+
+    base: str
+    config: ImageConfig
+
+
+Action = Import | RunCommand | PutFiles | Seal
+
+Output = Callable[[bytes], None]
+Cancel = Flag
+"""Set to end a step early; an engine looks at it at least every quarter of a second."""
+
+
+class Engine(Protocol):
+    """Runs steps and keeps snapshots; see the package's docstring for the contract."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def resolve(
+        self, reference: str, platform: str | None, emit: Emit, step: int, *, pull: bool
+    ) -> ResolvedImage:
+        """The image of that name, fetched if it is not here or ``pull`` says so.
+
+        ``step`` numbers the ``PullProgress`` events. Raises ``ImageError``.
+        """
+        ...
+
+    def execute(
+        self, key: str, parent: str | None, action: Action, output: Output, cancel: Cancel
+    ) -> Snapshot:
+        """Perform ``action`` on the snapshot ``parent`` and keep the result under ``key``.
+
+        ``parent`` is a key, None only for ``Import``. Output of the command goes to
+        ``output`` as it comes, standard output and error in one. Raises ``StepFailed`` for
+        another exit status than 0, ``Cancelled``, ``SourceError``, ``EngineError``.
+        """
+        ...
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a complete snapshot of that key: one small question."""
+        ...
+
+    def list(self) -> list[Snapshot]:
+        """All snapshots of this store; ``complete`` is False for what bears no mark."""
+        ...
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove snapshots, children before parents; what is not there is no error."""
+        ...
+
+    def restore(self, key: str, base: str) -> None:
+        """Give the snapshot ``key`` the configuration of the snapshot ``base``, exactly.
+
+        Steps may leave a run's user, workdir or env in a snapshot's configuration; what a
+        build ends with is put right by this. Files and layers stay the same. Nothing is
+        done where the configuration is right already.
+        """
+        ...
+
+    def image_id(self, key: str) -> str:
+        """The engine's id of the snapshot. Raises ``EngineError`` if it is not there."""
+        ...
+
+    def publish(self, key: str, name: str) -> None:
+        """Give the snapshot a name of the user's."""
+        ...
+
+    def claim(self, store_id: str | None, machine_id: str) -> str:
+        """Mark the engine's objects of this prefix as the store's; returns the store's id.
+
+        A store that has lost its id (None) takes over the one that the mark bears, if the
+        mark is of the same machine; without a mark a new id is made. Raises ``StoreError``
+        if the objects belong to another store or another machine.
+        """
+        ...
+
+    def sweep(self, alive: Callable[[str], bool]) -> list[str]:
+        """Remove leftovers of steps whose key is not ``alive``; says what was removed.
+
+        Raises ``StoreError`` if a container runs that this store cannot account for.
+        """
+        ...
+
+    def healthcheck(self, image: str | None) -> str:
+        """Start a container and see it work; a line about the engine. ``EngineUnavailable``."""
+        ...
+
+    def clean(self) -> None:
+        """Remove every object of this store from the engine."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,166 @@
+"""What happened in a build, as values. Every display is a reader of one stream of them.
+
+An event that belongs to a step carries the step's number, which counts from 1 in the order
+in which the build meets its steps. ``within`` is the names of the nested builds around it,
+outermost first, empty for the outermost. Times are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = [
+    "BuildFinished",
+    "Emit",
+    "EngineCalled",
+    "Event",
+    "Heading",
+    "PullProgress",
+    "StageFinished",
+    "StageStarted",
+    "StepFailed",
+    "StepHit",
+    "StepOutput",
+    "StepSaved",
+    "StepStarted",
+    "StepWaiting",
+    "Warned",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """A nested build begins; its own name is the last of ``within``."""
+
+    within: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StageFinished:
+    within: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """An op is reached, whether or not it makes a step.
+
+    ``text`` is what OBuilder prints for it: ``(from NAME)`` or ``WORKDIR: (op …)``, on
+    several lines where the op is long.
+    """
+
+    within: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A step is looked up in the store. ``title`` is one line; ``where`` is FILE:LINE."""
+
+    step: int
+    within: tuple[str, ...]
+    kind: str
+    title: str
+    key: str
+    where: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepWaiting:
+    """Somebody else has the step in work, or it waits for its turn; ``reason`` says which."""
+
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """Bytes that the step printed; chunks, not lines. ``replayed``: from the stored log."""
+
+    step: int
+    data: bytes
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """The state of one part of a pull. Sizes are bytes; ``total`` may be unknown."""
+
+    step: int
+    part: str
+    status: str
+    current: int | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepHit:
+    step: int
+    key: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepSaved:
+    step: int
+    key: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """The step did not get through.
+
+    ``status`` and ``command`` are those of the process, if it came to one; ``cancelled``
+    tells a step that was stopped from one that failed.
+    """
+
+    step: int
+    key: str
+    seconds: float
+    message: str
+    status: int | None = None
+    command: tuple[str, ...] = ()
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCalled:
+    """A call of the engine, as the nearest command line that a user could type."""
+
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    message: str
+    where: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildFinished:
+    """The last event. ``key`` is the result's, None if the build did not get to one."""
+
+    key: str | None
+    seconds: float
+    hits: int = 0
+    saved: int = 0
+
+
+Event = (
+    StageStarted
+    | StageFinished
+    | Heading
+    | StepStarted
+    | StepWaiting
+    | StepOutput
+    | PullProgress
+    | StepHit
+    | StepSaved
+    | StepFailed
+    | EngineCalled
+    | Warned
+    | BuildFinished
+)
+
+Emit = Callable[[Event], None]
