@@ -71,7 +71,8 @@ class Place:
             before = "…" + before[1 - _MAX_EXCERPT // 2 :]
         marked = marked[: _MAX_EXCERPT // 2]
         line = (before + marked + after)[:_MAX_EXCERPT].rstrip()
-        return line, " " * len(before) + "^" * max(1, len(marked))
+        carets = max(1, min(len(marked), len(line) - len(before)))
+        return line, " " * len(before) + "^" * carets
 
 
 def _printable(data: bytes) -> str:

@@ -16,12 +16,13 @@ The contract, for every engine:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Event as Flag
 from typing import Protocol
 
 from obuild.events import Emit
+from obuild.ir.image import ImageConfig
 from obuild.ir.steps import RunStep
 
 __all__ = [
@@ -59,18 +60,6 @@ class Limits:
     cpus: float | None = None
     memory: int | None = None
     isolation: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
-    """The part of an image's configuration that a build may set; see the OCI image spec."""
-
-    env: tuple[str, ...] = ()
-    entrypoint: tuple[str, ...] = ()
-    cmd: tuple[str, ...] = ()
-    workdir: str = ""
-    user: str = ""
-    shell: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +174,7 @@ class Engine(Protocol):
         """Whether there is a complete snapshot of that key: one small question."""
         ...
 
-    def list(self) -> list[Snapshot]:
+    def list(self) -> Sequence[Snapshot]:
         """All snapshots of this store; ``complete`` is False for what bears no mark."""
         ...
 
@@ -219,7 +208,7 @@ class Engine(Protocol):
         """
         ...
 
-    def sweep(self, alive: Callable[[str], bool]) -> list[str]:
+    def sweep(self, alive: Callable[[str], bool]) -> Sequence[str]:
         """Remove leftovers of steps whose key is not ``alive``; says what was removed.
 
         Raises ``StoreError`` if a container runs that this store cannot account for.

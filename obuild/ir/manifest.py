@@ -68,6 +68,7 @@ def walk(manifest: Manifest) -> Iterator[Manifest]:
 
 def executables(manifests: tuple[Manifest, ...]) -> tuple[str, ...]:
     """The paths of all files with an x bit, sorted by their bytes."""
-    found = {m.path for root in manifests for m in walk(root) if isinstance(m, File)
-             and m.executable}
+    found = {
+        m.path for root in manifests for m in walk(root) if isinstance(m, File) and m.executable
+    }
     return tuple(sorted(found, key=lambda path: path.encode("utf-8", "surrogateescape")))

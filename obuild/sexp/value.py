@@ -1,0 +1,51 @@
+"""S-expressions as values, with and without places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from obuild.source import Place
+
+__all__ = ["Atom", "List", "Node", "Sexp"]
+
+Sexp = str | tuple["Sexp", ...]
+"""An expression: an atom or a list of expressions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Atom:
+    """An atom that was read. Whether it stood in quotes does not matter to its meaning."""
+
+    text: str
+    place: Place = field(compare=False, repr=False)
+
+    def value(self) -> Sexp:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """A list that was read; the place is from the opening to the closing parenthesis."""
+
+    items: tuple[Node, ...]
+    place: Place = field(compare=False, repr=False)
+
+    def value(self) -> Sexp:
+        """The expression without its places. Not recursive: lists may be nested deeply."""
+        done: list[list[Sexp]] = [[]]
+        todo: list[Node | None] = [self]
+        while todo:
+            match todo.pop():
+                case None:
+                    inner = tuple(done.pop())
+                    done[-1].append(inner)
+                case Atom(text=text):
+                    done[-1].append(text)
+                case List(items=items):
+                    done.append([])
+                    todo.append(None)
+                    todo.extend(reversed(items))
+        return done[0][0]
+
+
+Node = Atom | List
