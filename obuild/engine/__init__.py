@@ -191,8 +191,8 @@ class Engine(Protocol):
         """
         ...
 
-    def image_id(self, key: str) -> str:
-        """The engine's id of the snapshot. Raises ``EngineError`` if it is not there."""
+    def inspect(self, key: str) -> ResolvedImage:
+        """The snapshot as an image. Raises ``EngineError`` if it is not there."""
         ...
 
     def publish(self, key: str, name: str) -> None:

@@ -109,14 +109,15 @@ def _copy_op(step: CopyStep, manifests: tuple[Manifest, ...]) -> Sexp:
     return ("Copy_item", (found[0], step.destination))
 
 
-def seal_preimage(image_id: str, base_config: Sexp, config: ImageConfig) -> Sexp:
-    """What a sealed image depends on: what it seals, and both configurations."""
+def seal_preimage(image_id: str, base_id: str, config: ImageConfig) -> Sexp:
+    """What a sealed image depends on: the image that it seals, the base whose
+    configuration it takes (both by the engine's ids), and what is set over that."""
     own: list[Sexp] = []
     for field in fields(config):
         value = getattr(config, field.name)
         if value:
             own.append((field.name, value))
-    return (("seal", image_id), ("base", base_config), ("config", tuple(own)))
+    return (("seal", image_id), ("base", base_id), ("config", tuple(own)))
 
 
 def kept(preimage: Sexp, secrets: tuple[StepSecret, ...], secret_key: bytes) -> str:

@@ -1,0 +1,177 @@
+"""Options that several commands share, and what their values mean."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+
+from obuild.engine import Limits
+from obuild.errors import UsageError
+
+__all__ = [
+    "add_key_options",
+    "add_limit_options",
+    "add_script",
+    "add_store",
+    "limits",
+    "parse_memory",
+    "script_arguments",
+    "secrets",
+    "store_path",
+]
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([bkmgt]?)(?:i?b)?", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def add_script(parser: argparse.ArgumentParser) -> None:
+    """FILE and CONTEXT, also as ``-f FILE CONTEXT``."""
+    parser.add_argument("file", metavar="FILE", nargs="?", help="a spec, a folder with one, or -")
+    parser.add_argument(
+        "context", metavar="CONTEXT", nargs="?", help="the build context (default: FILE's folder)"
+    )
+    parser.add_argument(
+        "-f", "--file", dest="file_option", metavar="FILE", help="the same, as docker users type it"
+    )
+
+
+def script_arguments(arguments: argparse.Namespace) -> tuple[str, str | None]:
+    """FILE and CONTEXT of either spelling. Raises ``UsageError``."""
+    if arguments.file_option is not None:
+        if arguments.context is not None:
+            raise UsageError("with -f FILE there is one more argument: CONTEXT")
+        return arguments.file_option, arguments.file
+    if arguments.file is None:
+        raise UsageError("name the build script", hint="for example: obuild run simple.spec")
+    return arguments.file, arguments.context
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store",
+        metavar="docker:PATH",
+        help="where the state is kept (default: $OBUILD_STORE, else docker:$XDG_STATE_HOME/obuild)",
+    )
+
+
+def store_path(given: str | None) -> str:
+    """The folder of the store. Raises ``UsageError`` for another kind of store."""
+    spec = given or os.environ.get("OBUILD_STORE") or "auto"
+    kind, colon, path = spec.partition(":")
+    if kind == "auto" and not colon:
+        return os.path.join(_state_home(), "obuild")
+    if kind == "docker" and path:
+        return path
+    raise UsageError(f"{spec!r} is not a store that this version knows", hint="write docker:PATH")
+
+
+def _state_home() -> str:
+    home = os.environ.get("XDG_STATE_HOME", "")
+    return home if os.path.isabs(home) else os.path.expanduser("~/.local/state")
+
+
+def add_key_options(parser: argparse.ArgumentParser) -> None:
+    """Options that bear on keys, for run, build and plan alike."""
+    parser.add_argument(
+        "--secret",
+        action="append",
+        default=[],
+        metavar="ID:PATH",
+        help="a secret's value, from a file; also id=ID,src=PATH or id=ID,env=VAR",
+    )
+    parser.add_argument(
+        "--platform", metavar="OS/ARCH", help="ask this platform of every base image"
+    )
+    parser.add_argument(
+        "--pin", action="store_true", help="write the digest of every base into its name"
+    )
+    parser.add_argument("--pull", action="store_true", help="fetch every base anew; implies --pin")
+    parser.add_argument(
+        "--network", metavar="NAME", help="the network of runs that name none (default: none)"
+    )
+    parser.add_argument(
+        "--no-stat-cache",
+        action="store_true",
+        help="read every file of the context again, however old it is",
+    )
+
+
+def secrets(given: list[str]) -> dict[str, bytes]:
+    """The values of secrets by id, the first of one id counting, as in OBuilder.
+
+    Raises ``UsageError`` for a form or file that is wrong.
+    """
+    return dict(reversed([_secret(text) for text in given]))
+
+
+def _secret(text: str) -> tuple[str, bytes]:
+    if text.startswith(("id=", "src=", "source=", "env=", "type=")) and ":" not in text[:4]:
+        parts = dict(part.partition("=")[::2] for part in text.split(","))
+        name = parts.get("id", "")
+        if name and "env" in parts:
+            return name, _from_environment(parts["env"])
+        path = parts.get("src", parts.get("source", name))
+    else:
+        name, _, path = text.partition(":")
+    if not name or not path:
+        raise UsageError(
+            f"--secret {text}: this is not a secret",
+            hint="write ID:PATH, id=ID,src=PATH or id=ID,env=VAR",
+        )
+    return name, _from_file(name, path)
+
+
+def _from_environment(variable: str) -> bytes:
+    if variable not in os.environ:
+        raise UsageError(f"the variable {variable} of a secret is not set")
+    return os.fsencode(os.environ[variable])
+
+
+def _from_file(name: str, path: str) -> bytes:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError as error:
+        raise UsageError(f"cannot read the secret {name} from {path}: {error.strerror}") from None
+
+
+def add_limit_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--docker-cpus", type=float, metavar="N", help="CPUs that a run may use, as 1.5"
+    )
+    parser.add_argument(
+        "--docker-memory", metavar="M", help="memory that a run may use, as 4g or 512m"
+    )
+    parser.add_argument(
+        "--docker-isolation",
+        choices=["default", "hyperv", "process"],
+        help="isolation of Windows guests",
+    )
+    parser.add_argument(
+        "--docker-network",
+        metavar="N",
+        help="accepted for OBuilder's sake: obuild needs no network of its own",
+    )
+
+
+def limits(arguments: argparse.Namespace) -> Limits:
+    """Raises ``UsageError`` for a number that makes no sense."""
+    cpus = arguments.docker_cpus
+    if cpus is not None and not 0 < cpus < 10_000:
+        raise UsageError(f"--docker-cpus {cpus:g}: give a number above 0")
+    memory = arguments.docker_memory
+    return Limits(
+        cpus=cpus,
+        memory=None if memory is None else parse_memory(memory),
+        isolation=arguments.docker_isolation,
+    )
+
+
+def parse_memory(text: str) -> int:
+    """A size as docker writes it (``4g``, ``512m``, bytes without a unit), in bytes."""
+    match = _SIZE.fullmatch(text.strip())
+    size = int(float(match[1]) * _UNITS[match[2].lower()]) if match else 0
+    if size <= 0:
+        raise UsageError(f"{text!r} is no amount of memory", hint="write for example 4g or 512m")
+    return size

@@ -1,0 +1,107 @@
+"""Show every step of a build with its key, as far as it is known without running anything.
+
+No store and no engine is asked: this is what follows from the script, the context, the
+secrets and the options alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from obuild.cli.arguments import (
+    add_key_options,
+    add_script,
+    add_store,
+    script_arguments,
+    secrets,
+)
+from obuild.cli.failure import colors, draw
+from obuild.cli.script import load
+from obuild.cli.session import open_context
+from obuild.executor import Inputs, Options, Plan, plan
+from obuild.platforms import LINUX, WINDOWS
+from obuild.source import encode
+
+__all__ = ["EPILOG", "register", "run"]
+
+EPILOG = """\
+examples:
+  obuild plan simple.spec             a line a step
+  obuild plan simple.spec src --json  for programs
+
+A key is missing where it depends on a step's result, or on a digest that is found when the
+build runs; the reason stands in its place."""
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    add_script(parser)
+    parser.add_argument(
+        "--os",
+        choices=["linux", "windows"],
+        default="linux",
+        help="the guests' system, which decides the first workdir, user and shell",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--obuilder-keys", action="store_true", help="keys as OBuilder has them")
+    add_store(parser)
+    add_key_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    file, context = script_arguments(arguments)
+    script = load(file, context)
+    options = Options(
+        obuilder_keys=arguments.obuilder_keys,
+        pull=arguments.pull,
+        pin=arguments.pin,
+        platform=arguments.platform,
+        network=arguments.network,
+    )
+    inputs = Inputs(
+        lambda: open_context(script.context, None, stat_cache=False),
+        secrets(arguments.secret),
+        options,
+    )
+    found = plan(script.build, inputs, WINDOWS if arguments.os == "windows" else LINUX)
+    if arguments.json:
+        print(json.dumps(_object(found)))
+    else:
+        _print(found)
+    if found.error is None:
+        return 0
+    draw(found.error, sys.stderr)
+    return found.error.exit_code
+
+
+def _object(found: Plan) -> dict[str, object]:
+    return {
+        "steps": [
+            {
+                "within": [_text(name) for name in step.within],
+                "kind": step.kind,
+                "title": _text(step.title),
+                "key": step.key,
+                "reason": step.reason and _text(step.reason),
+            }
+            for step in found.steps
+        ],
+        "target": found.target,
+        "error": _text(found.error.message) if found.error else None,
+    }
+
+
+def _text(text: str) -> str:
+    """Bytes that are not UTF-8 become U+FFFD: JSON has no other way to say them."""
+    return encode(text).decode("utf-8", "replace")
+
+
+def _print(found: Plan) -> None:
+    color = colors(sys.stdout)
+    dim, reset = ("\x1b[2m", "\x1b[0m") if color else ("", "")
+    for step in found.steps:
+        stage = f"[{'/'.join(step.within)}] " if step.within else ""
+        print(f"{dim}{step.key or '(not known)':64}{reset}  {_text(stage + step.title)}")
+        if step.reason:
+            print(f"{'':66}{dim}{_text(step.reason)}{reset}")

@@ -1,0 +1,103 @@
+"""``obuild``: find the command, run it, turn what went wrong into words and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from obuild import __version__
+from obuild.cli.failure import draw
+from obuild.errors import ObuildError, nearest
+
+__all__ = ["COMMANDS", "build_parser", "main"]
+
+COMMANDS = {
+    "run": "run a build script and keep every step",
+    "build": "the same in OBuilder's own spelling and output",
+    "plan": "show every step with its key, without running anything",
+    "check": "find errors and doubtful places in a build script",
+    "dockerfile": "print a spec as the Dockerfile that OBuilder makes of it",
+    "ls": "list the stored steps",
+    "log": "print what a step wrote",
+    "df": "show what the store holds and how large it is",
+    "delete": "remove a stored step and all that was built on it",
+    "clean": "remove everything that the store holds",
+    "healthcheck": "see whether the engine really runs containers",
+    "completion": "print completion code for a shell",
+}
+
+_DESCRIPTION = """\
+Run build scripts in sandboxed containers. Every step is kept under a content-hashed key,
+so a build that is repeated does only what has changed."""
+
+_EXAMPLES = """\
+examples:
+  obuild run simple.spec           build it; the context is the spec's folder
+  obuild run simple.spec -t app    and name the result
+  obuild plan simple.spec          see the keys first
+  obuild COMMAND --help            more on a command
+
+exit status: 0 done, 1 a step failed, 2 wrong usage or build script, 3 the engine failed,
+4 the store failed, 130 cancelled"""
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands, or of ``only`` one, which is quicker to make."""
+    parser = argparse.ArgumentParser(
+        "obuild",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"obuild {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
+    for name, summary in COMMANDS.items():
+        if only in (None, name):
+            module = import_module(f"obuild.cli.commands.{name}")
+            command = commands.add_parser(
+                name,
+                help=summary,
+                description=(module.__doc__ or "").split("\n\n")[0],
+                epilog=module.EPILOG,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+            module.register(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+def _chosen(arguments: Sequence[str]) -> str | None:
+    """The command, if it is the first word: then no other need be loaded."""
+    if arguments and arguments[0] in COMMANDS:
+        return arguments[0]
+    word = next((a for a in arguments if not a.startswith("-")), None)
+    if arguments and word == arguments[0]:
+        near = nearest(word, list(COMMANDS))
+        hint = f"did you mean {near}?" if near else "see obuild --help"
+        print(f"obuild: there is no command {word!r}; {hint}", file=sys.stderr)
+        raise SystemExit(2)
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code of the design's table."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        parsed = build_parser(_chosen(arguments)).parse_args(arguments)
+        code: int = parsed.run(parsed)
+        sys.stdout.flush()
+        return code
+    except ObuildError as error:
+        draw(error, sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read standard output is gone. Python would complain again at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print("obuild: standard output was closed before all was written", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("obuild: cancelled", file=sys.stderr)
+        return 130

@@ -1,0 +1,67 @@
+"""What the commands about stored steps share: opening the store, naming a key."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from obuild.cli.arguments import store_path
+from obuild.cli.session import docker_engine
+from obuild.engine import Engine
+from obuild.errors import UsageError
+from obuild.events import EngineCalled, Event, Warned
+from obuild.executor import open_engine
+from obuild.store import Store
+
+__all__ = ["find_key", "open_both", "open_store", "size_text"]
+
+
+@contextmanager
+def open_store(given: str | None) -> Iterator[Store]:
+    """The store, which must be there already. Raises ``StoreError``."""
+    with Store.open(store_path(given), create=False) as store:
+        yield store
+
+
+@contextmanager
+def open_both(given: str | None, *, verbose: bool = False) -> Iterator[tuple[Store, Engine]]:
+    """The store and its engine, which then agree on what there is."""
+    with open_store(given) as store:
+        engine = open_engine(store, docker_engine(store.prefix, show, verbose=verbose), show)
+        try:
+            yield store, engine
+        finally:
+            engine.close()
+
+
+def show(event: Event) -> None:
+    """Events of commands that build nothing, on standard error."""
+    match event:
+        case Warned(message=message):
+            print(f"obuild: warning: {message}", file=sys.stderr)
+        case EngineCalled(command=command):
+            print(command, file=sys.stderr)
+
+
+def find_key(store: Store, prefix: str) -> str:
+    """The one key that begins with ``prefix``. Raises ``UsageError``."""
+    found = store.find(prefix.lower())
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UsageError(
+            f"no stored step has a key that begins with {prefix}", hint="see obuild ls"
+        )
+    keys = ", ".join(key[:16] for key in found[:5])
+    raise UsageError(f"{len(found)} keys begin with {prefix}", hint=f"give more digits: {keys}")
+
+
+def size_text(size: int) -> str:
+    """Bytes as people read them: three digits and a unit, decimal as docker counts."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"

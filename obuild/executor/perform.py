@@ -1,0 +1,157 @@
+"""One step: take it from the store, or do it under its key's lock and keep it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from obuild.engine import Action, Cancel, Engine
+from obuild.errors import Cancelled, ObuildError, StepFailed
+from obuild.events import (
+    Emit,
+    StepHit,
+    StepOutput,
+    StepSaved,
+    StepStarted,
+    StepWaiting,
+)
+from obuild.events import StepFailed as StepFailedEvent
+from obuild.executor.inputs import Prepared
+from obuild.executor.lookup import Lookup
+from obuild.ir.manifest import executables
+from obuild.source import Place
+from obuild.store import Record, Store
+
+__all__ = ["Performer", "Task"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A step with all that is needed to do it, to name it and to record it.
+
+    ``preimage`` is its text as it may be stored. ``parent`` is the key of the snapshot that
+    it stands on, ``base`` that of the stage's base; both None for a base itself. ``settled``
+    tells that the result has its base's configuration already.
+    """
+
+    number: int
+    within: tuple[str, ...]
+    position: int
+    kind: str
+    title: str
+    place: Place | None
+    prepared: Prepared
+    preimage: str = field(repr=False)
+    parent: str | None
+    base: str | None
+    action: Callable[[], Action]
+
+    @property
+    def key(self) -> str:
+        return self.prepared.key
+
+
+class Performer:
+    """Does the steps of one build, one after the other; counts hits and saved steps."""
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Callable[[], Engine],
+        lookup: Lookup,
+        emit: Emit,
+        cancel: Cancel,
+        *,
+        spec: str,
+        replay: bool,
+    ):
+        self.hits: list[str] = []
+        self.saved = 0
+        self._store = store
+        self._engine = engine
+        self._lookup = lookup
+        self._emit = emit
+        self._cancel = cancel
+        self._spec = spec
+        self._replay = replay
+
+    def perform(self, task: Task) -> None:
+        """Raises what went wrong, with the place of the op."""
+        if self._cancel.is_set():
+            raise Cancelled("the build was cancelled")
+        began = time.monotonic()
+        where = f"{task.place.text.name}:{task.place.line}" if task.place else None
+        self._emit(StepStarted(task.number, task.within, task.kind, task.title, task.key, where))
+        if self._lookup.confirmed(task.key):
+            self._hit(task, began)
+            return
+        try:
+            self._perform(task, began)
+        except ObuildError as error:
+            self._failed(task, error, time.monotonic() - began)
+            raise error.at(task.place) from error.__cause__
+
+    def _perform(self, task: Task, began: float) -> None:
+        engine = self._engine()
+
+        def waiting() -> None:
+            self._emit(StepWaiting(task.number, "another build is doing this step"))
+
+        with self._store.lock(task.key, self._cancel, waiting):
+            if self._store.row(task.key) is not None and engine.exists(task.key):
+                self._hit(task, began)
+                return
+            self._execute(task, engine)
+        self.saved += 1
+        self._emit(StepSaved(task.number, task.key, time.monotonic() - began))
+
+    def _execute(self, task: Task, engine: Engine) -> None:
+        began = time.monotonic()
+        action = task.action()
+        self._store.announce(task.key, task.parent, self._record(task, began))
+        with self._store.open_log(task.key) as log:
+
+            def output(data: bytes) -> None:
+                log.write(data)
+                self._emit(StepOutput(task.number, data))
+
+            engine.execute(task.key, task.parent, action, output, self._cancel)
+        self._store.add(task.key, task.parent, self._record(task, began))
+
+    def _record(self, task: Task, began: float) -> Record:
+        return Record(
+            key=task.key,
+            kind=task.kind,
+            title=task.title,
+            preimage=task.preimage,
+            spec=self._spec,
+            within="/".join(task.within),
+            position=task.position,
+            created="",
+            seconds=time.monotonic() - began,
+            settled=task.kind == "base",
+            executables=executables(task.prepared.manifests),
+            base=task.base,
+        )
+
+    def _hit(self, task: Task, began: float) -> None:
+        self.hits.append(task.key)
+        if self._replay:
+            for data in self._store.read_log(task.key) or ():
+                self._emit(StepOutput(task.number, data, replayed=True))
+        self._emit(StepHit(task.number, task.key, time.monotonic() - began))
+
+    def _failed(self, task: Task, error: ObuildError, seconds: float) -> None:
+        process = error if isinstance(error, StepFailed) else None
+        self._emit(
+            StepFailedEvent(
+                task.number,
+                task.key,
+                seconds,
+                error.message,
+                status=process.status if process else None,
+                command=process.command if process else (),
+                cancelled=isinstance(error, Cancelled),
+            )
+        )
