@@ -54,6 +54,8 @@ class ObuildError(Exception):
         self.message = message
         self.hint = hint
         self.place = place
+        self.reported = False
+        """Whether an event has told of it, so that a display of events shows it."""
 
     def at(self, place: Place | None) -> Self:
         """This error, with ``place`` if it has none yet."""

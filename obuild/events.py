@@ -111,8 +111,8 @@ class StepSaved:
 class StepFailed:
     """The step did not get through.
 
-    ``status`` and ``command`` are those of the process, if it came to one; ``cancelled``
-    tells a step that was stopped from one that failed.
+    ``status`` and ``command`` are those of the process, if it came to one; ``hint`` is what
+    to do about it; ``cancelled`` tells a step that was stopped from one that failed.
     """
 
     step: int
@@ -122,6 +122,7 @@ class StepFailed:
     status: int | None = None
     command: tuple[str, ...] = ()
     cancelled: bool = False
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

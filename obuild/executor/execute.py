@@ -162,6 +162,7 @@ class Executor:
             parent=parent,
             base=base,
             action=lambda: self._action(step, prepared),
+            if_it_fails=_isolated(step),
         )
 
     def _action(self, step: RunStep | CopyStep, prepared: Prepared) -> Action:
@@ -203,6 +204,12 @@ class Executor:
             return self.engine().resolve(base.image, base.platform, self._emit, number, pull=pull)
         except ImageError as error:
             raise error.at(base.place) from error.__cause__
+
+
+def _isolated(step: RunStep | CopyStep) -> str | None:
+    if isinstance(step, CopyStep) or step.network not in ((), ("none",)):
+        return None
+    return "this run had no network; (network host) in the run, or --network, gives it one"
 
 
 def _check(build: Build) -> None:

@@ -31,8 +31,8 @@ class Task:
     """A step with all that is needed to do it, to name it and to record it.
 
     ``preimage`` is its text as it may be stored. ``parent`` is the key of the snapshot that
-    it stands on, ``base`` that of the stage's base; both None for a base itself. ``settled``
-    tells that the result has its base's configuration already.
+    it stands on, ``base`` that of the stage's base; both None for a base itself.
+    ``if_it_fails`` is what a user should then be told of.
     """
 
     number: int
@@ -46,6 +46,7 @@ class Task:
     parent: str | None
     base: str | None
     action: Callable[[], Action]
+    if_it_fails: str | None = None
 
     @property
     def key(self) -> str:
@@ -89,7 +90,10 @@ class Performer:
         try:
             self._perform(task, began)
         except ObuildError as error:
+            if isinstance(error, StepFailed) and error.hint is None:
+                error.hint = task.if_it_fails
             self._failed(task, error, time.monotonic() - began)
+            error.reported = True
             raise error.at(task.place) from error.__cause__
 
     def _perform(self, task: Task, began: float) -> None:
@@ -153,5 +157,6 @@ class Performer:
                 status=process.status if process else None,
                 command=process.command if process else (),
                 cancelled=isinstance(error, Cancelled),
+                hint=error.hint,
             )
         )

@@ -22,6 +22,7 @@ from obuild.cli.arguments import (
 from obuild.cli.failure import colors
 from obuild.cli.script import load
 from obuild.cli.session import Request, build
+from obuild.errors import ObuildError
 from obuild.executor import Options
 from obuild.progress import make
 
@@ -80,7 +81,12 @@ def run(arguments: argparse.Namespace) -> int:
         quiet=arguments.quiet,
         verbose=arguments.verbose,
     )
-    result = build(request, renderer)
+    try:
+        result = build(request, renderer)
+    except ObuildError as error:
+        if error.reported and arguments.progress != "json":
+            return error.exit_code  # the display's report has told all
+        raise
     print(result.key if arguments.quiet else f'Got: "{result.key}"')
     return 0
 

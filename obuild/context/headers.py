@@ -1,0 +1,82 @@
+"""Headers of tar members in the GNU format, from bytes to bytes.
+
+The format is that of GNU tar (its manual, "Basic Tar Format"): octal numbers with a NUL at
+the end, base-256 numbers where octal digits do not suffice (sizes from 8 GiB, times before
+1970), and a member of its own before the real one for a name or link target over 100 bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["BLOCK", "DIRECTORY", "REGULAR", "SYMLINK", "Attributes", "header", "padding"]
+
+BLOCK = 512
+REGULAR = b"0"
+SYMLINK = b"2"
+DIRECTORY = b"5"
+
+_LONG_TARGET = b"K"
+_LONG_NAME = b"L"
+_NAME_BYTES = 100
+# Magic and version; the names of user and group, the device numbers and the rest are empty.
+_TAIL = b"ustar  \0".ljust(BLOCK - 257, b"\0")
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """Mode bits, owner and group by number, and the time in seconds since 1970."""
+
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    mtime: int = 0
+
+
+def header(
+    name: bytes, kind: bytes, attributes: Attributes, *, size: int = 0, target: bytes = b""
+) -> bytes:
+    """All blocks before a member's content. A directory's ``name`` ends in a slash.
+
+    Owners must be below 2**56, sizes below 2**88.
+    """
+    blocks = _block(name, kind, attributes, size, target)
+    if len(name) > _NAME_BYTES:
+        blocks = _long(name, _LONG_NAME) + blocks
+    if len(target) > _NAME_BYTES:
+        blocks = _long(target, _LONG_TARGET) + blocks
+    return blocks
+
+
+def padding(size: int) -> bytes:
+    """What fills the last block of a content of ``size`` bytes."""
+    return bytes(-size % BLOCK)
+
+
+def _long(text: bytes, kind: bytes) -> bytes:
+    content = text + b"\0"
+    start = _block(b"././@LongLink", kind, Attributes(0), len(content), b"")
+    return start + content + padding(len(content))
+
+
+def _block(name: bytes, kind: bytes, attributes: Attributes, size: int, target: bytes) -> bytes:
+    numbers = (
+        _number(attributes.mode, 8)
+        + _number(attributes.uid, 8)
+        + _number(attributes.gid, 8)
+        + _number(size, 12)
+        + _number(attributes.mtime, 12)
+    )
+    start = name[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0") + numbers
+    end = kind + target[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0") + _TAIL
+    # The sum of all bytes, those of the checksum itself counted as blanks.
+    checksum = sum(start) + 8 * ord(" ") + sum(end)
+    return start + b"%06o\0 " % checksum + end
+
+
+def _number(value: int, width: int) -> bytes:
+    digits = width - 1
+    if 0 <= value < 1 << 3 * digits:
+        return b"%0*o\0" % (digits, value)
+    sign = b"\x80" if value >= 0 else b"\xff"
+    return sign + value.to_bytes(digits, "big", signed=True)

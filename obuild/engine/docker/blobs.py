@@ -1,0 +1,116 @@
+"""What containerd's image store calls the layers of an image: digests of compressed blobs.
+
+The Engine API never says it. The manifest does, and ``docker save`` gives that: the stream is
+read until the manifest has passed, then dropped. What is learnt of a layer stays known.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+from obuild.engine.docker.daemon import Daemon, ImageFacts
+from obuild.errors import EngineError
+
+__all__ = ["Blobs"]
+
+_SMALL = 1 << 22
+_CHUNK = 1 << 20
+
+Descriptor = Mapping[str, Any]
+
+
+class Blobs:
+    """Descriptors of layers, by the digest of the uncompressed layer."""
+
+    def __init__(self, daemon: Daemon):
+        self._daemon = daemon
+        self._lock = Lock()
+        self._known: dict[str, Descriptor] = {}
+
+    def of(self, name: str, facts: ImageFacts) -> list[Descriptor]:
+        """The descriptors of the image's layers, lowest first. Raises ``EngineError``."""
+        with self._lock:
+            known = [self._known.get(layer) for layer in facts.layers]
+        found = [descriptor for descriptor in known if descriptor is not None]
+        if len(found) == len(facts.layers):
+            return found
+        layers = self._read(name, facts)
+        self.learn(facts.layers, layers)
+        return layers
+
+    def learn(self, layers: Sequence[str], descriptors: Sequence[Descriptor]) -> None:
+        with self._lock:
+            self._known.update(zip(layers, descriptors, strict=True))
+
+    def _read(self, name: str, facts: ImageFacts) -> list[Descriptor]:
+        documents: dict[str, Any] = {}
+        with self._daemon.save(name) as chunks:
+            for digest, content in _small_blobs(chunks):
+                documents[digest] = content
+                layers = _layers(documents, facts.id, facts)
+                if layers is not None:
+                    return layers
+        raise EngineError(
+            f"docker save {name} has no manifest of its layers",
+            hint="see whether `docker image inspect` knows the image",
+        )
+
+
+def _layers(
+    documents: Mapping[str, Any], digest: str, facts: ImageFacts
+) -> list[Descriptor] | None:
+    """The layers that the document of that digest leads to, if all of it has come by."""
+    document = documents.get(digest)
+    if not isinstance(document, dict):
+        return None
+    if "manifests" not in document:
+        layers = document.get("layers")
+        return layers if layers is not None and len(layers) == len(facts.layers) else None
+    for entry in document["manifests"]:
+        platform = entry.get("platform") or {}
+        fits = platform.get("architecture", facts.architecture) == facts.architecture
+        if fits and (found := _layers(documents, entry["digest"], facts)) is not None:
+            return found
+    return None
+
+
+def _small_blobs(chunks: Iterator[bytes]) -> Iterator[tuple[str, Any]]:
+    """Digest and value of each JSON document among the blobs of an image's archive."""
+    import tarfile
+
+    with tarfile.open(fileobj=_Stream(chunks), mode="r|", bufsize=_CHUNK) as archive:
+        for member in archive:
+            if not member.name.startswith("blobs/sha256/") or member.size > _SMALL:
+                continue
+            content = archive.extractfile(member)
+            try:
+                value = json.load(content) if content else None
+            except ValueError:
+                continue  # a small layer
+            yield f"sha256:{member.name.rpartition('/')[2]}", value
+
+
+class _Stream(io.RawIOBase):
+    """Chunks as a file that can only be read on."""
+
+    def __init__(self, chunks: Iterator[bytes]):
+        super().__init__()
+        self._chunks = chunks
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self._rest = chunk
+        end = len(self._rest) if size < 0 else size
+        data, self._rest = self._rest[:end], self._rest[end:]
+        return data

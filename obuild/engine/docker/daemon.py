@@ -1,0 +1,234 @@
+"""The calls of the daemon that obuild makes, each with its command line for ``-v``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+from obuild.engine.docker import command
+from obuild.engine.docker.config import MARK, Config, tidy
+from obuild.engine.docker.connection import Connection, DaemonError, request
+from obuild.engine.docker.names import Names
+from obuild.engine.docker.removals import Removals
+from obuild.errors import EngineError, EngineUnavailable
+from obuild.events import Emit, EngineCalled
+
+__all__ = ["Daemon", "ImageFacts"]
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What an inspection of an image tells. ``layers`` are digests of uncompressed tars.
+
+    ``descriptor`` (media type, digest, size) is known where images lie in containerd's store.
+    """
+
+    id: str
+    config: Config
+    layers: tuple[str, ...]
+    os: str
+    architecture: str
+    variant: str
+    os_version: str
+    comment: str
+    digests: tuple[str, ...]
+    descriptor: Mapping[str, Any] | None
+
+    @property
+    def marked(self) -> bool:
+        return self.comment == MARK
+
+
+class Daemon:
+    """One daemon as one store uses it."""
+
+    def __init__(self, connection: Connection, names: Names, emit: Emit, *, verbose: bool):
+        self.connection = connection
+        self.names = names
+        self.removals = Removals(connection.timeout)
+        self._emit = emit
+        self._verbose = verbose
+
+    def say(self, make: Callable[[], str]) -> None:
+        """Tell of a call, if anybody wants to hear of it."""
+        if self._verbose:
+            self._emit(EngineCalled(make()))
+
+    def inspect_image(self, name: str) -> ImageFacts | None:
+        self.say(lambda: command.line("inspect", "--type=image", "--", name))
+        found = self._known(lambda api: api.inspect_image(name))
+        return None if found is None else _facts(found)
+
+    def tag(self, image: str, name: str) -> None:
+        """``name`` may end in a tag; else it is ``latest``."""
+        from docker.utils import parse_repository_tag
+
+        self.say(lambda: command.line("tag", image, name))
+        repository, tag = parse_repository_tag(name)
+        self.connection.ask(lambda api: api.tag(image, repository, tag or "latest"))
+
+    def remove_image(self, name: str) -> bool:
+        """Whether there was such an image."""
+        self.say(lambda: command.line("image", "rm", name))
+        return self._known(lambda api: api.remove_image(name) or True) is not None
+
+    def images(self, pattern: str) -> list[dict[str, Any]]:
+        """A row for each image that has a name of that pattern."""
+        self.say(lambda: command.line("image", "ls", f"--filter=reference={pattern}"))
+        wanted = {"reference": [pattern]}
+        found = self.connection.ask(lambda api: api.images(filters=wanted))
+        return list(found)
+
+    def create(self, name: str, config: Mapping[str, Any]) -> str:
+        """A container's id. Raises ``EngineError`` if somebody has one of that name."""
+        self.removals.settle(name)
+        try:
+            made = self.connection.ask(
+                lambda api: api.create_container_from_config(config, name)  # type: ignore[arg-type]
+            )
+        except DaemonError as error:
+            if error.status != 409:
+                raise
+            raise EngineError(
+                f"the container {name} is there already: another obuild or OBuilder works on"
+                " this step, on this or another machine",
+                hint=f"wait for it, or remove it: docker rm --force {name}",
+            ) from error
+        return str(made["Id"])
+
+    def remove_container(self, name: str) -> None:
+        """With its anonymous volumes; what is gone already is no error."""
+        self.say(lambda: command.line("rm", "--force", "--volumes", "--", name))
+        try:
+            self.connection.patiently(
+                lambda api: api.remove_container(name, v=True, force=True),
+            )
+        except DaemonError as error:
+            if error.status != 404 and "already in progress" not in error.words:
+                raise
+
+    def commit(
+        self, container: str, image: str, body: dict[str, Any], cancel: Event | None = None
+    ) -> str:
+        """The container's files as an image of that name; returns the image's id."""
+        self.say(lambda: command.commit_line(container, image, MARK, body))
+        made = self.connection.patiently(
+            lambda api: api.commit(
+                container, repository=image, tag="latest", message=MARK, conf=body
+            ),
+            cancel,
+        )
+        return str(made["Id"])
+
+    def put_archive(self, container: str, folder: str, pieces: Iterator[bytes]) -> None:
+        """Unpack a tar stream in a container that does not run."""
+        self.say(lambda: command.line("cp", "-", f"{container}:{folder}"))
+        self.connection.patiently(lambda api: api.put_archive(container, folder, pieces))
+
+    def load(self, archive: Callable[[], Iterable[bytes]], what: str) -> None:
+        """``docker load`` of a stream. Raises ``DaemonError`` if the daemon refuses it."""
+        self.say(lambda: command.note(what))
+
+        def call(api: Any) -> None:
+            for message in api.load_image(archive(), quiet=True):
+                if "error" in message:
+                    raise DaemonError(500, message["error"])
+
+        self.connection.patiently(call)
+
+    @contextmanager
+    def save(self, name: str) -> Iterator[Iterator[bytes]]:
+        """The stream of ``docker save``; what is not read of it is dropped."""
+        self.say(lambda: command.line("save", name))
+        with self.connection.client() as api:
+            response = request(api, "GET", f"/images/{name}/get", stream=True)
+            with response:
+                yield response.iter_content(_CHUNK)
+
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """What an image was made of, the latest first."""
+        self.say(lambda: command.line("history", name))
+        return list(self.connection.ask(lambda api: api.history(name)))
+
+    def containers(self, pattern: str) -> list[dict[str, Any]]:
+        """All containers, running or not, whose name matches the regular expression."""
+        self.say(lambda: command.line("container", "ls", "--all", f"--filter=name={pattern}"))
+        wanted = {"name": [pattern]}
+        return list(self.connection.ask(lambda api: api.containers(all=True, filters=wanted)))
+
+    def inspect_container(self, name: str) -> Mapping[str, Any] | None:
+        found: Mapping[str, Any] | None = self._known(lambda api: api.inspect_container(name))
+        return found
+
+    def volumes(self, pattern: str) -> list[str]:
+        """Names of the volumes that match the regular expression."""
+        self.say(lambda: command.line("volume", "ls", "--quiet", f"--filter=name={pattern}"))
+        found = self.connection.ask(lambda api: api.volumes(filters={"name": pattern}))
+        return [row["Name"] for row in found.get("Volumes") or ()]
+
+    def volume_labels(self, name: str) -> Mapping[str, str] | None:
+        """None if there is no such volume."""
+        self.say(lambda: command.line("volume", "inspect", "--", name))
+        found = self._known(lambda api: api.inspect_volume(name))
+        return None if found is None else found.get("Labels") or {}
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """Nothing is done if there is one of that name."""
+        words = [f"--label={label}={value}" for label, value in labels.items()]
+        self.say(lambda: command.line("volume", "create", *words, name))
+        self.connection.ask(lambda api: api.create_volume(name, labels=dict(labels)))
+
+    def remove_volume(self, name: str) -> None:
+        self.say(lambda: command.line("volume", "rm", name))
+        self._known(lambda api: api.remove_volume(name))
+
+    @contextmanager
+    def temporary(self, name: str, remove: Callable[[], object]) -> Iterator[None]:
+        """Calls ``remove`` at the end: soon after success, at once after failure.
+
+        A failure is raised as it was; if its removal fails too, that is told by the next
+        ``removals.check``. A daemon that is gone is not asked: ``sweep`` removes it later.
+        """
+        try:
+            yield
+        except EngineUnavailable:
+            raise
+        except BaseException:
+            self.removals.now(remove)
+            raise
+        self.removals.add(name, remove)
+
+    def temporary_container(self, name: str) -> AbstractContextManager[None]:
+        return self.temporary(name, lambda: self.remove_container(name))
+
+    def temporary_image(self, name: str) -> AbstractContextManager[None]:
+        return self.temporary(name, lambda: self.remove_image(name))
+
+    def _known(self, call: Callable[[Any], Any]) -> Any:
+        """The result, None if the daemon knows no such object."""
+        try:
+            return self.connection.ask(call)
+        except DaemonError as error:
+            if error.status != 404:
+                raise
+            return None
+
+
+def _facts(found: Mapping[str, Any]) -> ImageFacts:
+    return ImageFacts(
+        id=found["Id"],
+        config=tidy(found.get("Config")),
+        layers=tuple(found.get("RootFS", {}).get("Layers") or ()),
+        os=found.get("Os") or "",
+        architecture=found.get("Architecture") or "",
+        variant=found.get("Variant") or "",
+        os_version=found.get("OsVersion") or "",
+        comment=found.get("Comment") or "",
+        digests=tuple(found.get("RepoDigests") or ()),
+        descriptor=found.get("Descriptor"),
+    )

@@ -1,0 +1,63 @@
+"""Giving snapshots the configuration they end with: no files change."""
+
+from __future__ import annotations
+
+from obuild.engine import Capabilities, Seal, Snapshot
+from obuild.engine.docker.config import Config, sealed
+from obuild.engine.docker.connection import DaemonError
+from obuild.engine.docker.daemon import Daemon
+from obuild.engine.docker.images import Images
+from obuild.engine.docker.runs import host_config
+from obuild.engine.docker.thinload import ThinLoads
+
+__all__ = ["Finishing"]
+
+
+class Finishing:
+    """Restores and seals."""
+
+    def __init__(self, daemon: Daemon, images: Images, thin: ThinLoads):
+        self._daemon = daemon
+        self._images = images
+        self._thin = thin
+
+    def restore(self, key: str, base: str, can: Capabilities) -> None:
+        """See the engine's protocol. Where nothing can be loaded the configuration is left
+        as the commit made it."""
+        wanted = self._images.facts(base).config
+        facts = self._images.facts(key)
+        if facts.config == wanted or not can.thin_load:
+            return
+        name = self._daemon.names.image(key)
+        self._thin.load(name, name, facts, wanted)
+        self._images.remember(key, wanted)
+        self._daemon.removals.add(name, lambda: self._drop(facts.id))
+
+    def seal(self, key: str, parent: str, action: Seal, can: Capabilities) -> Snapshot:
+        """See ``Engine.execute``."""
+        config = sealed(self._images.config(action.base), action.config)
+        facts = self._images.facts(parent)
+        name, source = self._daemon.names.image(key), self._daemon.names.image(parent)
+        if can.thin_load:
+            self._thin.load(name, source, facts, config)
+        else:
+            self._commit(key, source, config)
+        return Snapshot(key, self._images.facts(key).id)
+
+    def _commit(self, key: str, source: str, config: Config) -> None:
+        """The same by a container that never runs; it cannot take anything away."""
+        name = self._daemon.names.container(key)
+        self._daemon.create(
+            name, {"Image": source, "Entrypoint": ["obuild"], "HostConfig": host_config("none")}
+        )
+        with self._daemon.temporary_container(name):
+            lists = {"Entrypoint": [], "Cmd": []}
+            self._daemon.commit(name, self._daemon.names.image(key), {**lists, **config})
+
+    def _drop(self, image: str) -> None:
+        """Remove the image that has lost its name, unless others stand on it."""
+        try:
+            self._daemon.remove_image(image)
+        except DaemonError as error:
+            if error.status != 409:
+                raise

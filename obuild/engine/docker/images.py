@@ -1,0 +1,183 @@
+"""Images: finding and fetching them, and the snapshots of this store."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from threading import Lock
+from typing import Any
+
+from obuild.engine import ResolvedImage, Snapshot
+from obuild.engine.docker import command
+from obuild.engine.docker.config import Config, image_config
+from obuild.engine.docker.connection import DaemonError
+from obuild.engine.docker.daemon import Daemon, ImageFacts
+from obuild.errors import EngineError, EngineUnavailable, ImageError
+from obuild.events import Emit, PullProgress
+
+__all__ = ["Images"]
+
+_ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386"}
+_HINTS = (
+    (("denied", "unauthorized", "login"), "see whether the name is right; else `docker login`"),
+    (("not found", "unknown"), "see whether the name and the tag are right"),
+    (("lookup", "dial", "timeout", "unreachable"), "see whether the network is up"),
+    (("invalid reference",), "an image is called [HOST/]NAME[:TAG][@sha256:DIGEST], lower case"),
+)
+
+
+class Images:
+    """The images of a daemon, and what is known of the snapshots' configurations."""
+
+    def __init__(self, daemon: Daemon):
+        self._daemon = daemon
+        self._names = daemon.names
+        self._lock = Lock()
+        self._configs: dict[str, Config] = {}
+
+    def resolve(
+        self, reference: str, platform: str | None, emit: Emit, step: int, *, pull: bool
+    ) -> ResolvedImage:
+        """See the engine's protocol."""
+        try:
+            found = None if pull else self._daemon.inspect_image(reference)
+            if found is None or not _fits(found, platform):
+                self._pull(reference, platform, emit, step)
+                found = self._daemon.inspect_image(reference)
+        except EngineUnavailable:
+            raise
+        except DaemonError as error:
+            raise _image_error(reference, error.words) from error
+        if found is None:
+            raise _image_error(reference, "not found after it was pulled")
+        if not _fits(found, platform):
+            raise ImageError(
+                f"the image {reference} is for {_platform(found)}, not for {platform}",
+                hint="ask for a platform that the image has",
+            )
+        return _resolved(reference, found)
+
+    def facts(self, key: str) -> ImageFacts:
+        """Raises ``EngineError`` if there is no such snapshot."""
+        found = self._daemon.inspect_image(self._names.image(key))
+        if found is None:
+            raise EngineError(
+                f"there is no image {self._names.image(key)}",
+                hint="somebody removed it meanwhile; start again",
+            )
+        self.remember(key, found.config)
+        return found
+
+    def inspect(self, key: str) -> ResolvedImage:
+        return _resolved(self._names.image(key), self.facts(key))
+
+    def config(self, key: str) -> Config:
+        """The snapshot's configuration, asked for only if it is not known yet."""
+        with self._lock:
+            known = self._configs.get(key)
+        return known if known is not None else self.facts(key).config
+
+    def remember(self, key: str, config: Config) -> None:
+        with self._lock:
+            self._configs[key] = config
+
+    def forget(self, key: str) -> None:
+        with self._lock:
+            self._configs.pop(key, None)
+
+    def exists(self, key: str) -> bool:
+        return self._daemon.inspect_image(self._names.image(key)) is not None
+
+    def list(self, vouched: Collection[str]) -> Iterator[Snapshot]:
+        """One call for all; one more for each image whose key is not in ``vouched``."""
+        for key, row in self._rows():
+            complete = key in vouched or self._marked(key)
+            yield Snapshot(key, row["Id"], row.get("Size"), complete)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each snapshot with all its layers, those that it shares included."""
+        return {key: int(row.get("Size") or 0) for key, row in self._rows()}
+
+    def delete(self, keys: Iterable[str]) -> None:
+        self._daemon.removals.settle()
+        for key in keys:
+            self.forget(key)
+            self._daemon.remove_image(self._names.image(key))
+
+    def publish(self, key: str, name: str) -> None:
+        try:
+            self._daemon.tag(self._names.image(key), name)
+        except DaemonError as error:
+            raise ImageError(
+                f"the image cannot be called {name}: {error.words}",
+                hint="an image is called [HOST/]NAME[:TAG], lower case",
+            ) from error
+
+    def _rows(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        for row in self._daemon.images(f"{self._names.prefix}-image-*"):
+            for tag in row.get("RepoTags") or ():
+                key = self._names.key_of_image(tag)
+                if key is not None:
+                    yield key, row
+
+    def _marked(self, key: str) -> bool:
+        found = self._daemon.inspect_image(self._names.image(key))
+        return found is not None and found.marked
+
+    def _pull(self, reference: str, platform: str | None, emit: Emit, step: int) -> None:
+        words = ["pull", *([f"--platform={platform}"] if platform else []), reference]
+        self._daemon.say(lambda: command.line(*words))
+        with self._daemon.connection.client() as api:
+            for message in api.pull(reference, stream=True, decode=True, platform=platform):
+                if "error" in message:
+                    raise DaemonError(500, message["error"])
+                if (part := message.get("id")) is not None:
+                    detail = message.get("progressDetail") or {}
+                    current, total = detail.get("current"), detail.get("total")
+                    emit(PullProgress(step, part, message.get("status", ""), current, total))
+
+
+def _resolved(reference: str, found: ImageFacts) -> ResolvedImage:
+    return ResolvedImage(
+        reference=reference,
+        id=found.id,
+        digest=_digest(reference, found.digests),
+        os=found.os,
+        architecture=found.architecture,
+        config=image_config(found.config),
+    )
+
+
+def _digest(reference: str, digests: Iterable[str]) -> str | None:
+    """The digest under the reference's own repository, else under any other."""
+    known = {_familiar(name): digest for name, _, digest in (d.partition("@") for d in digests)}
+    repository = reference.partition("@")[0]
+    if ":" in repository.rpartition("/")[2]:
+        repository = repository.rpartition(":")[0]
+    return known.get(_familiar(repository)) or next(iter(known.values()), None)
+
+
+def _familiar(repository: str) -> str:
+    return repository.removeprefix("docker.io/").removeprefix("library/")
+
+
+def _fits(found: ImageFacts, platform: str | None) -> bool:
+    if platform is None:
+        return True
+    os, _, rest = platform.lower().partition("/")
+    architecture, _, variant = rest.partition("/")
+    architecture = _ARCHITECTURES.get(architecture, architecture)
+    return (
+        found.os == os
+        and (not architecture or found.architecture == architecture)
+        and (not variant or not found.variant or found.variant == variant)
+    )
+
+
+def _platform(found: ImageFacts) -> str:
+    return "/".join(part for part in (found.os, found.architecture, found.variant) if part)
+
+
+def _image_error(reference: str, words: str) -> ImageError:
+    lower = words.lower()
+    hint = next((hint for found, hint in _HINTS if any(word in lower for word in found)), None)
+    return ImageError(f"the image {reference} cannot be had: {words}", hint=hint)

@@ -1,0 +1,139 @@
+"""The tar stream of a copy, fitted to where it goes.
+
+The names in it are whole paths in the guest without links, so it can be unpacked at the
+guest's root, or be a layer. What is missing above the destination comes first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from threading import Event
+from typing import TYPE_CHECKING
+
+from obuild.engine import PutFiles
+from obuild.engine.docker.destination import Destination, Guest, show
+from obuild.errors import BuildError, Cancelled
+from obuild.source import decode
+
+if TYPE_CHECKING:
+    from tarfile import TarInfo
+
+__all__ = ["Incoming", "folders_of"]
+
+_ENCODING = "utf-8"
+_ERRORS = "surrogateescape"
+_XATTR = "SCHILY.xattr."
+
+
+class Incoming:
+    """The stream of one copy, read piece by piece, without its closing blocks.
+
+    A member for the destination itself is left out where that is a folder already: it keeps
+    its metadata. Raises ``BuildError`` at once if what comes does not fit what is there, and
+    ``Cancelled`` or ``SourceError`` while it is read.
+    """
+
+    def __init__(self, destination: Destination, action: PutFiles, cancel: Event):
+        self.ended = False
+        self._cancel = cancel
+        self._source = action.files.tar(b"/".join(destination.path))
+        self._pending = self._fitted(destination, action)
+
+    def take(self, limit: int) -> Iterator[bytes]:
+        """The next pieces, as many as hold ``limit`` bytes; ``ended`` tells if these were all."""
+        taken = 0
+        while taken < limit and not self.ended:
+            if piece := self._next():
+                taken += len(piece)
+                yield piece
+
+    def rest(self) -> Iterator[bytes]:
+        while not self.ended:
+            if piece := self._next():
+                yield piece
+
+    def _next(self) -> bytes:
+        if self._cancel.is_set():
+            raise Cancelled("cancelled")
+        pending, self._pending = self._pending, b""
+        if pending:
+            return pending
+        piece = next(self._source, None)
+        if piece is None:
+            self.ended = True
+        return piece or b""
+
+    def _fitted(self, destination: Destination, action: PutFiles) -> bytes:
+        """The beginning of the stream: missing folders, and what was read to see how it fits."""
+        start, member = self._first()
+        of_root = member is not None and member.isdir() and _is_root(member, destination.path)
+        if of_root or action.files.directory:
+            if destination.blocked:
+                raise BuildError(
+                    f"cannot copy a folder to {action.destination}: in the image"
+                    f" {show(destination.path)} is no folder",
+                    hint="choose another destination",
+                )
+        elif destination.is_folder:
+            raise BuildError(
+                f"cannot copy a file to {action.destination}: in the image"
+                f" {show(destination.path)} is a folder",
+                hint=f"write {action.destination}/ to copy it into the folder",
+            )
+        if member is not None and of_root and destination.is_folder:
+            start = start[member.offset_data :]
+        end = len(destination.path)
+        if of_root or not action.files.directory:
+            end -= 1
+        missing = (destination.path[:i] for i in range(destination.existing + 1, end + 1))
+        return b"".join(_missing_folder(path) for path in missing) + start
+
+    def _first(self) -> tuple[bytes, TarInfo | None]:
+        """The first member, and all that was read for it."""
+        import io
+        import tarfile
+
+        start = b""
+        for piece in self._source:
+            start += piece
+            try:
+                with tarfile.open(
+                    fileobj=io.BytesIO(start), mode="r:", encoding=_ENCODING, errors=_ERRORS
+                ) as archive:
+                    return start, archive.next()
+            except tarfile.ReadError:
+                continue  # a long name: more is to come
+        self.ended = not start
+        return start, None
+
+
+def folders_of(guest: Guest, destination: Destination) -> Iterator[bytes]:
+    """Headers of the folders that are there, for a layer: it must repeat what they are."""
+    import tarfile
+
+    for end in range(1, destination.existing + 1):
+        path = destination.path[:end]
+        found = guest.header(path)
+        member = tarfile.TarInfo(decode(b"/".join(path)))
+        member.type = tarfile.DIRTYPE
+        member.mode = found.mode & 0o7777
+        member.uid, member.gid, member.mtime = found.uid, found.gid, found.mtime
+        headers = found.pax_headers
+        member.pax_headers = {k: v for k, v in headers.items() if k.startswith(_XATTR)}
+        form = tarfile.PAX_FORMAT if member.pax_headers else tarfile.GNU_FORMAT
+        yield member.tobuf(form, _ENCODING, _ERRORS)
+
+
+def _missing_folder(path: tuple[bytes, ...]) -> bytes:
+    import tarfile
+
+    member = tarfile.TarInfo(decode(b"/".join(path)))
+    member.type = tarfile.DIRTYPE
+    member.mode = 0o755
+    member.mtime = int(time.time())
+    return member.tobuf(tarfile.GNU_FORMAT, _ENCODING, _ERRORS)
+
+
+def _is_root(member: TarInfo, path: tuple[bytes, ...]) -> bool:
+    return member.name.strip("/") == (decode(b"/".join(path)) or ".")

@@ -1,0 +1,3 @@
+"""The tests; they mirror ``obuild/``. See ``README.md`` in this folder."""
+
+__all__: list[str] = []

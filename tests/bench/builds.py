@@ -1,0 +1,67 @@
+"""The builds that are measured: each as a spec and as the same Dockerfile."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["COPY_BYTES", "COPY_FILES", "Build", "copy_of", "make_tree", "trivial"]
+
+COPY_FILES = 20_000
+COPY_BYTES = 100_000_000
+
+_RUNS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One build in both languages, its context, and how many snapshots it makes."""
+
+    spec: Path
+    dockerfile: Path
+    context: Path
+    snapshots: int
+
+
+def trivial(folder: Path, nonce: int) -> Build:
+    """Ten runs that do next to nothing and a copy of one file. ``nonce`` is in every key."""
+    context = folder / "small"
+    context.mkdir(exist_ok=True)
+    (context / "file").write_text(f"{nonce}\n")
+    commands = [f"echo {number} >/step-{number}" for number in range(_RUNS)]
+    spec = [f"((from busybox) (shell /bin/sh -c) (env NONCE {nonce})"]
+    spec += [f'(run (shell "{command}"))' for command in commands]
+    spec += ["(copy (src file) (dst /copied)))"]
+    lines = ["FROM busybox", f"ENV NONCE={nonce}"]
+    lines += [f"RUN {command}" for command in commands]
+    lines += ["COPY file /copied"]
+    return _write(folder, spec, lines, context, snapshots=_RUNS + 1)
+
+
+def copy_of(folder: Path, context: Path) -> Build:
+    """A copy of a whole tree."""
+    spec = ["((from busybox) (copy (src .) (dst /tree/)))"]
+    return _write(folder, spec, ["FROM busybox", "COPY . /tree/"], context, snapshots=1)
+
+
+def make_tree(folder: Path, nonce: int) -> Path:
+    """20,000 files, 100 MB, that nobody has seen before, in 100 folders; written to disk."""
+    tree = folder / f"tree-{nonce}"
+    content = random.Random(nonce)
+    size = COPY_BYTES // COPY_FILES
+    for number in range(COPY_FILES):
+        if number % 200 == 0:
+            below = tree / f"{number // 200:02}"
+            below.mkdir(parents=True)
+        (below / f"{number:05}").write_bytes(content.randbytes(size))
+    os.sync()
+    return tree
+
+
+def _write(folder: Path, spec: list[str], lines: list[str], context: Path, snapshots: int) -> Build:
+    build = Build(folder / "bench.spec", folder / "Dockerfile", context, snapshots)
+    build.spec.write_text("\n ".join(spec) + "\n")
+    build.dockerfile.write_text("\n".join(lines) + "\n")
+    return build

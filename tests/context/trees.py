@@ -1,0 +1,90 @@
+"""Trees of files for tests, made from golden entries or from plain descriptions."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from obuild.ir.manifest import Manifest, manifest_sexp
+from obuild.sexp import to_machine
+from obuild.source import decode
+
+Entry = tuple[bytes, str, bytes]  # path, kind (file, script, dir, symlink, fifo, socket), content
+
+
+def make_golden_tree(root: Path, entries: Iterable[dict[str, Any]]) -> None:
+    for entry in entries:
+        path = os.path.join(os.fsencode(root), base64.b64decode(entry["path_b64"]))
+        kind = entry["type"]
+        content = base64.b64decode(entry.get("target_b64") or entry.get("content_b64") or "")
+        _make(path, kind, content)
+        if kind in ("file", "dir"):
+            os.chmod(path, int(entry["mode"], 8))
+
+
+def make_tree(root: Path, entries: Iterable[Entry]) -> None:
+    for name, kind, content in entries:
+        _make(os.path.join(os.fsencode(root), name), kind, content)
+
+
+def _make(path: bytes, kind: str, content: bytes) -> None:
+    match kind:
+        case "file" | "script":
+            with open(path, "xb") as file:
+                file.write(content)
+            os.chmod(path, 0o744 if kind == "script" else 0o644)
+        case "dir":
+            os.mkdir(path)
+        case "symlink":
+            os.symlink(content, path)
+        case "fifo":
+            os.mkfifo(path)
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(path)
+        case _:
+            raise AssertionError(kind)
+
+
+def machine(manifest: Manifest) -> str:
+    return to_machine(manifest_sexp(manifest))
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """The oracle's word for the first thing in a tree that cannot be copied."""
+
+    path: str
+
+
+def slow_manifest(root: bytes, path: bytes, left_out: frozenset[bytes]) -> Any:
+    """An oracle: nested tuples as in a manifest, or ``Unsupported``.
+
+    Written without the code under test: whole paths, whole files, recursion, nothing kept.
+    """
+    whole = os.path.join(root, path) if path else root
+    status = os.lstat(whole)
+    name = decode(path)
+    if stat.S_ISREG(status.st_mode):
+        with open(whole, "rb") as file:
+            content = file.read()
+        bits = bool(status.st_mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH))
+        return ("File", name, sha256(content).hexdigest(), bits, len(content))
+    if stat.S_ISLNK(status.st_mode):
+        return ("Symlink", name, decode(os.readlink(whole)))
+    if not stat.S_ISDIR(status.st_mode):
+        return Unsupported(name)
+    items = []
+    for inside in sorted(n for n in os.listdir(whole) if n not in left_out):
+        item = slow_manifest(root, path + b"/" + inside if path else inside, left_out)
+        if isinstance(item, Unsupported):
+            return item
+        items.append(item)
+    return ("Dir", name, tuple(items))

@@ -1,0 +1,294 @@
+"""Builds on an engine that plays its part: what is done, what is taken from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from obuild.context import BuildContext
+from obuild.engine import Import, PutFiles, RunCommand, Seal
+from obuild.engine.rehearsal import RehearsalEngine
+from obuild.errors import Cancelled, ImageError, ScriptError, SourceError, StepFailed
+from obuild.events import (
+    BuildFinished,
+    Event as Happening,
+    Heading,
+    StepFailed as StepFailedEvent,
+    StepHit,
+    StepOutput,
+    StepSaved,
+    StepStarted,
+    StepWaiting,
+)
+from obuild.executor import Executor, Inputs, Options, Result
+from obuild.frontend.obuilder import read_spec
+from obuild.ir.steps import RunStep
+from obuild.source import Text
+from obuild.store import Store
+
+SPEC = """((from busybox) (comment hi) (shell /bin/sh -c) (env A 1)
+ (run (shell "make")) (copy (src f) (dst /f)) (workdir /w) (run (shell "check")))"""
+
+
+class Stage:
+    """One store, one context, one engine, and all that happened."""
+
+    def __init__(self, tmp_path: Path):
+        (tmp_path / "context").mkdir()
+        (tmp_path / "context" / "f").write_text("f")
+        self.context = tmp_path / "context"
+        self.path = str(tmp_path / "store")
+        self.store = Store.open(self.path)
+        self.engine = RehearsalEngine()
+        self.engines = 0
+        self.glanced: list[list[str]] = []
+        self.events: list[Happening] = []
+        self.cancel = Event()
+
+    def glance(self, keys: list[str]) -> list[bool] | None:
+        self.glanced.append(list(keys))
+        return [self.engine.exists(key) for key in keys]
+
+    def _engine(self) -> RehearsalEngine:
+        self.engines += 1
+        return self.engine
+
+    def build(self, spec: str = SPEC, options: Options | None = None) -> Result:
+        self.events = []
+        self.engine.performed = []
+        executor = Executor(
+            self.store,
+            self._engine,
+            self.glance,
+            Inputs(lambda: BuildContext(str(self.context)), {}, options or Options()),
+            self.events.append,
+            self.cancel,
+            spec="x.spec",
+        )
+        try:
+            return executor.run(read_spec(Text("x.spec", spec.encode())))
+        finally:
+            executor.close()
+
+    def kinds(self) -> list[str]:
+        """hit or saved, for each step."""
+        return [
+            type(event).__name__.removeprefix("Step").lower()
+            for event in self.events
+            if isinstance(event, StepHit | StepSaved | StepFailedEvent)
+        ]
+
+    def actions(self) -> list[type]:
+        return [type(action) for action in self.engine.performed]
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    made = Stage(tmp_path)
+    yield made
+    made.store.close()
+
+
+def test_a_first_build_does_every_step(stage: Stage) -> None:
+    result = stage.build()
+    assert stage.actions() == [Import, RunCommand, PutFiles, RunCommand]
+    assert stage.kinds() == ["saved"] * 4
+    assert stage.engine.restored == [result.key]
+    finished = stage.events[-1]
+    assert finished == BuildFinished(result.key, finished.seconds, 0, 4)  # type: ignore[union-attr]
+    rows = {row.id: row.parent for row in stage.store.rows()}
+    assert len(rows) == 4
+    record = stage.store.record(result.key)
+    assert record is not None
+    assert record.title == '(run (shell check))'
+    assert record.preimage.startswith("((base ")
+
+
+def test_a_second_build_asks_one_small_question(stage: Stage) -> None:
+    first = stage.build()
+    stage.glanced.clear()
+    engines = stage.engines
+    second = stage.build()
+    assert second == first
+    assert stage.kinds() == ["hit"] * 4
+    assert stage.actions() == []
+    assert stage.engines == engines, "the engine must not be started"
+    assert stage.glanced == [[first.key]]
+
+
+def test_headings_are_those_of_the_reference(stage: Stage) -> None:
+    stage.build()
+    headings = [event.text for event in stage.events if isinstance(event, Heading)]
+    assert headings[0] == "(from busybox)"
+    assert headings[1] == "/: (comment hi)"
+    assert headings[-1] == "/w: (run (shell check))"
+
+
+def test_an_edited_file_misses_what_sees_it(stage: Stage) -> None:
+    stage.build()
+    (stage.context / "f").write_text("g")
+    stage.build()
+    assert stage.kinds() == ["hit", "hit", "saved", "saved"]
+
+
+def test_an_x_bit_is_in_the_key_unless_obuilder_keys_are_asked_for(stage: Stage) -> None:
+    stage.build()
+    (stage.context / "f").chmod(0o755)
+    stage.build()
+    assert stage.kinds() == ["hit", "hit", "saved", "saved"]
+    stage.build(options=Options(obuilder_keys=True))
+    assert stage.kinds() == ["hit"] * 4
+
+
+def test_a_snapshot_that_went_behind_our_back_is_made_again(stage: Stage) -> None:
+    result = stage.build()
+    stage.engine.delete([result.key])
+    assert stage.build() == result
+    assert stage.kinds() == ["hit", "hit", "hit", "saved"]
+
+
+def test_a_snapshot_in_the_middle_is_not_needed(stage: Stage) -> None:
+    result = stage.build()
+    copy = [row.id for row in stage.store.rows()][2]
+    stage.engine.delete([copy])
+    assert stage.build() == result
+    assert stage.kinds() == ["hit"] * 4
+
+
+def test_a_failing_step_keeps_what_was_before_it(stage: Stage) -> None:
+    def script(step: RunStep) -> tuple[bytes, int]:
+        return (b"boom\n", 3) if step.cmd == "check" else (b"", 0)
+
+    stage.engine.script = script
+    with pytest.raises(StepFailed) as failed:
+        stage.build()
+    assert failed.value.status == 3
+    assert failed.value.place is not None
+    assert failed.value.place.line == 2
+    assert stage.kinds() == ["saved", "saved", "saved", "failed"]
+    assert len(stage.store.rows()) == 3
+    stage.engine.script = lambda _: (b"", 0)
+    stage.build()
+    assert stage.kinds() == ["hit", "hit", "hit", "saved"]
+
+
+def test_the_log_is_kept_and_replayed_on_request(stage: Stage) -> None:
+    stage.engine.script = lambda step: (step.cmd.encode() + b"\n", 0)
+    result = stage.build()
+    assert b"".join(stage.store.read_log(result.key) or ()) == b"check\n"
+    stage.build()
+    assert not [event for event in stage.events if isinstance(event, StepOutput)]
+    stage.build(options=Options(replay=True))
+    replayed = [event for event in stage.events if isinstance(event, StepOutput)]
+    assert [event.data for event in replayed] == [b"make\n", b"check\n"]
+    assert all(event.replayed for event in replayed)
+
+
+def test_a_missing_source_fails_at_its_place_and_keeps_the_steps_before(stage: Stage) -> None:
+    (stage.context / "f").unlink()
+    with pytest.raises(SourceError) as failed:
+        stage.build()
+    assert failed.value.message == 'Source path "f" not found'
+    assert failed.value.place is not None
+    assert stage.kinds() == ["saved", "saved"]
+
+
+def test_an_unknown_image_fails_at_its_place(stage: Stage) -> None:
+    with pytest.raises(ImageError) as failed:
+        stage.build("((from nonesuch) (run (shell x)))")
+    assert failed.value.place is not None
+    assert stage.store.rows() == []
+
+
+def test_a_cancelled_build_starts_nothing(stage: Stage) -> None:
+    stage.cancel.set()
+    with pytest.raises(Cancelled):
+        stage.build()
+    assert stage.actions() == []
+    assert isinstance(stage.events[-1], BuildFinished)
+
+
+def test_a_name_gets_a_sealed_image_under_a_key_of_its_own(stage: Stage) -> None:
+    result = stage.build(options=Options(tags=("app", "app:2")))
+    seals = [action for action in stage.engine.performed if isinstance(action, Seal)]
+    assert len(seals) == 1
+    assert seals[0].config.env == ("A=1",)
+    assert seals[0].config.workdir == "/w"
+    assert seals[0].config.user == "0:0"
+    assert seals[0].config.shell == ("/bin/sh", "-c")
+    sealed = stage.engine.names["app"]
+    assert stage.engine.names["app:2"] == sealed != result.key
+    assert stage.store.descendants(result.key) == [sealed, result.key]
+    stage.build(options=Options(tags=("app",)))
+    assert Seal not in stage.actions()
+
+
+def test_pinning_writes_the_digest_into_the_name(stage: Stage) -> None:
+    plain = stage.build("((from busybox) (run (shell x)))")
+    pinned = stage.build("((from busybox) (run (shell x)))", Options(pin=True))
+    written = stage.build("((from busybox@sha256:busybox) (run (shell x)))")
+    assert pinned == written != plain
+
+
+def test_a_platform_option_acts_like_one_in_the_spec(stage: Stage) -> None:
+    asked = stage.build("((from busybox) (run (shell x)))", Options(platform="linux/arm64"))
+    assert asked == stage.build("((from busybox (platform linux/arm64)) (run (shell x)))")
+    assert asked != stage.build("((from busybox) (run (shell x)))")
+
+
+def test_nested_builds_run_first_and_share_steps(stage: Stage) -> None:
+    stage.build(
+        """((build a ((from busybox) (run (shell x))))
+            (build b ((from busybox) (run (shell x)) (run (shell y))))
+            (from busybox) (run (shell z)))"""
+    )
+    started = [event.within for event in stage.events if isinstance(event, StepStarted)]
+    assert started == [("a",), ("a",), ("b",), ("b",), ("b",), (), ()]
+    assert stage.kinds() == ["saved", "saved", "hit", "hit", "saved", "hit", "saved"]
+
+
+def test_a_copy_from_a_build_is_refused_before_anything_runs(stage: Stage) -> None:
+    with pytest.raises(ScriptError, match="build context only"):
+        stage.build("((build a ((from busybox))) (from busybox) (copy (from (build a)) (src x) (dst /x)))")
+    assert stage.actions() == []
+
+
+def test_who_comes_second_waits_and_takes_the_result(stage: Stage, tmp_path: Path) -> None:
+    """Two builds of one store: the step is run once."""
+    reached, go_on = Event(), Event()
+
+    def script(step: RunStep) -> tuple[bytes, int]:
+        if step.cmd == "make":
+            reached.set()
+            assert go_on.wait(20)
+        return b"", 0
+
+    stage.engine.script = script
+    first = Thread(target=stage.build)
+    first.start()
+    assert reached.wait(20)
+    events: list[Happening] = []
+
+    def emit(event: Happening) -> None:
+        events.append(event)
+        if isinstance(event, StepWaiting):
+            go_on.set()
+
+    with Store.open(stage.path) as store:
+        executor = Executor(
+            store,
+            lambda: stage.engine,
+            lambda _: None,
+            Inputs(lambda: BuildContext(str(stage.context)), {}, Options()),
+            emit,
+            Event(),
+            spec="x.spec",
+        )
+        executor.run(read_spec(Text("x.spec", SPEC.encode())))
+    first.join(20)
+    runs = [a for a in stage.engine.performed if isinstance(a, RunCommand)]
+    assert [run.step.cmd for run in runs].count("make") == 1
+    assert any(isinstance(event, StepWaiting) for event in events)

@@ -1,0 +1,66 @@
+"""What is on an engine, so that a test run can show that it left nothing there.
+
+Objects are compared by name: containers, tagged images, untagged images, volumes, networks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.setup import client, images
+
+__all__ = ["objects", "prefix_of", "prefixes_below", "remove"]
+
+_KINDS = ("container", "image", "untagged image", "volume", "network")
+
+
+def prefix_of(store: Path) -> str:
+    """How a store at that path names its Docker objects (golden: ``prefix/``)."""
+    return f"obuilder-{hashlib.sha256(os.fsencode(os.path.realpath(store))).hexdigest()[:7]}-"
+
+
+def prefixes_below(folder: Path) -> set[str]:
+    """The prefixes of all stores that lie anywhere below a folder."""
+    return {prefix_of(path.parent.parent) for path in folder.rglob("state/db")}
+
+
+def objects(host: str) -> set[tuple[str, str]]:
+    """Kind and name of all that is on the engine, but for the tests' base images."""
+    api = client.connect(host)
+    try:
+        found = {("container", _name(c)) for c in api.containers(all=True)}
+        for image in api.images():
+            tags = [tag for tag in image.get("RepoTags") or [] if tag != "<none>:<none>"]
+            found |= {("image", tag) for tag in tags}
+            if not tags:
+                found.add(("untagged image", image["Id"]))
+        found |= {("volume", v["Name"]) for v in api.volumes()["Volumes"] or []}
+        found |= {("network", n["Name"]) for n in api.networks()}
+    finally:
+        api.close()
+    return found - {("image", images.BUSYBOX), ("image", images.DEBIAN)}
+
+
+def remove(host: str, which: Iterable[tuple[str, str]]) -> None:
+    """Remove such objects, containers first, images that others stand on last."""
+    api = client.connect(host)
+    try:
+        for kind, name in sorted(which, key=lambda entry: _KINDS.index(entry[0])):
+            if kind == "container":
+                api.remove_container(name, force=True, v=True)
+            elif kind == "volume":
+                api.remove_volume(name, force=True)
+            elif kind == "network":
+                api.remove_network(name)
+            else:
+                api.remove_image(name, force=True)
+    finally:
+        api.close()
+
+
+def _name(container: dict[str, list[str]]) -> str:
+    # A container that was linked to has more names than one; the shortest is its own.
+    return min(container["Names"], key=len).removeprefix("/")

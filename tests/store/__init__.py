@@ -1,0 +1,3 @@
+"""Tests of ``obuild.store``: real directories, databases, threads and processes."""
+
+__all__: list[str] = []
