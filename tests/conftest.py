@@ -8,15 +8,14 @@ skipped with the reason, under CI it fails.
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import engines, leftovers
+from tests.program import Obuild
 from tests.setup import client, images
 from tests.setup import registry as registries
 from tests.setup.daemons import Daemon
@@ -24,7 +23,6 @@ from tests.setup.shell import SetupError
 
 _ROOT = Path(__file__).resolve().parent.parent
 _NONE = "no-engine"
-_DEADLINE = 120.0
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -189,45 +187,12 @@ def _of_prefix(host: str, prefix: str) -> set[tuple[str, str]]:
     return {entry for entry in leftovers.objects(host) if entry[1].startswith(prefix)}
 
 
-Obuild = Callable[..., "subprocess.CompletedProcess[bytes]"]
-
-
 @pytest.fixture
 def obuild(request: pytest.FixtureRequest, clean_env: dict[str, str], store_path: Path) -> Obuild:
     """Runs obuild as a program: ``obuild("run", FILE, …, cwd=…, env=…, timeout=…, stdin=…)``.
 
-    ``env`` is set over a clean environment, in which the engine of the test (if it uses one)
-    is the default and the store is ``store_path``. Output is bytes. A program that is not
-    done after ``timeout`` seconds is killed with its children, and the test fails.
+    The engine of the test (if it uses one) is the default, the store is ``store_path``.
     """
-    base = {**clean_env, "OBUILD_STORE": f"docker:{store_path}"}
+    environ = {**clean_env, "OBUILD_STORE": f"docker:{store_path}"}
     host = _host_of(request)
-    if host is not None:
-        base["DOCKER_HOST"] = host
-
-    def run(
-        *arguments: str | bytes | Path,
-        cwd: Path | None = None,
-        env: Mapping[str, str] | None = None,
-        timeout: float = _DEADLINE,
-        stdin: bytes = b"",
-    ) -> subprocess.CompletedProcess[bytes]:
-        command = [sys.executable, "-m", "obuild", *arguments]
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env={**base, **(env or {})},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        try:
-            out, err = process.communicate(stdin, timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            out, err = process.communicate()
-            pytest.fail(f"not done after {timeout} s: {command}\n{out!r}\n{err!r}")
-        return subprocess.CompletedProcess(command, process.returncode, out, err)
-
-    return run
+    return Obuild(environ if host is None else {**environ, "DOCKER_HOST": host})

@@ -4,12 +4,14 @@ import io
 import json
 import re
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests import engines, leftovers
 from tests.setup import client, images
+from tests.setup.daemons import Daemon
 from tests.setup.shell import SetupError
 
 
@@ -93,7 +95,7 @@ def test_registry_takes_and_gives(engine_host: str, base_image: str, registry: s
 
 
 @pytest.mark.engine
-def test_own_engine_comes_back_after_a_power_cut(own_engine) -> None:  # type: ignore[no-untyped-def]
+def test_own_engine_comes_back_after_a_power_cut(own_engine: Callable[[], Daemon]) -> None:
     daemon = own_engine()
     assert _run(daemon.host, "busybox", ["echo", "1"]) == b"1\n"
     before = daemon.pid()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import unicodedata
 
@@ -10,6 +11,7 @@ _TOKEN = re.compile(
     r"|(?P<cursor>\x1b\[\?25(?P<on>[hl]))|(?P<colour>\x1b\[(?P<codes>[\d;]*)m)"
     r"|(?P<nl>\r?\n)|(?P<cr>\r)|(?P<char>[^\x00-\x1f\x7f-\x9f])"
 )
+_CUT_OFF = re.compile(r"(\x1b(\[[?\d;]*)?)?\Z")
 _SECOND_HALF = "\0"
 
 
@@ -25,12 +27,16 @@ class Screen:
         self.columns, self.height = columns, height
         self.rows = [Row()]
         self.row = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._rest = ""
         self.column = 0
         self.cursor = True
         self.coloured = False
 
     def feed(self, data: bytes) -> None:
-        text, at = data.decode(), 0
+        text, at = self._rest + self._decoder.decode(data), 0
+        end = len(text) - len(_CUT_OFF.search(text)[0])  # type: ignore[index]
+        text, self._rest = text[:end], text[end:]
         while at < len(text):
             token = _TOKEN.match(text, at)
             assert token, f"a terminal must not be sent {text[at : at + 8]!r}"

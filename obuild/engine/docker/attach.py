@@ -78,11 +78,10 @@ def attached(client: APIClient, container: str) -> Iterator[Attached]:
     """Attach to the output of a container that has not been started yet."""
     streams = {"stdout": 1, "stderr": 1, "stream": 1}
     wrapper: Any = client.attach_socket(container, params=streams)
-    response: Any = getattr(wrapper, "_response", None)
+    # The SDK keeps the response alive on the socket; closing it closes the connection.
+    owner: Any = getattr(wrapper, "_response", wrapper)
     try:
         # A unix or tcp connection comes wrapped in a file that only blocks.
         yield Attached(getattr(wrapper, "_sock", wrapper))
     finally:
-        wrapper.close()
-        if response is not None:
-            response.close()
+        owner.close()

@@ -21,6 +21,7 @@ from obuild.errors import Cancelled, EngineError, ObuildError
 
 if TYPE_CHECKING:
     from docker import APIClient
+    from docker.tls import TLSConfig
     from requests import Response
 
 __all__ = ["Connection", "DaemonError", "request"]
@@ -190,7 +191,7 @@ class Connection:
             tls=self._tls(),
         )
 
-    def _tls(self) -> object:
+    def _tls(self) -> bool | TLSConfig:
         tls = self.address.tls
         if tls is None:
             return False

@@ -37,6 +37,7 @@ class ImageFacts:
     os_version: str
     comment: str
     digests: tuple[str, ...]
+    tags: tuple[str, ...]
     descriptor: Mapping[str, Any] | None
 
     @property
@@ -89,7 +90,7 @@ class Daemon:
         self.removals.settle(name)
         try:
             made = self.connection.ask(
-                lambda api: api.create_container_from_config(config, name)  # type: ignore[arg-type]
+                lambda api: api.create_container_from_config(config, name)  # type: ignore[no-untyped-call]
             )
         except DaemonError as error:
             if error.status != 409:
@@ -153,7 +154,9 @@ class Daemon:
     def history(self, name: str) -> list[dict[str, Any]]:
         """What an image was made of, the latest first."""
         self.say(lambda: command.line("history", name))
-        return list(self.connection.ask(lambda api: api.history(name)))
+        return list(
+            self.connection.ask(lambda api: api.history(name))  # type: ignore[no-untyped-call]
+        )
 
     def containers(self, pattern: str) -> list[dict[str, Any]]:
         """All containers, running or not, whose name matches the regular expression."""
@@ -230,5 +233,6 @@ def _facts(found: Mapping[str, Any]) -> ImageFacts:
         os_version=found.get("OsVersion") or "",
         comment=found.get("Comment") or "",
         digests=tuple(found.get("RepoDigests") or ()),
+        tags=tuple(found.get("RepoTags") or ()),
         descriptor=found.get("Descriptor"),
     )

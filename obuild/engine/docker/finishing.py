@@ -51,11 +51,14 @@ class Finishing:
             name, {"Image": source, "Entrypoint": ["obuild"], "HostConfig": host_config("none")}
         )
         with self._daemon.temporary_container(name):
-            lists = {"Entrypoint": [], "Cmd": []}
+            lists: Config = {"Entrypoint": [], "Cmd": []}
             self._daemon.commit(name, self._daemon.names.image(key), {**lists, **config})
 
     def _drop(self, image: str) -> None:
-        """Remove the image that has lost its name, unless others stand on it."""
+        """Remove the image that has lost its name, unless it has others or others stand on it."""
+        found = self._daemon.inspect_image(image)
+        if found is None or found.tags:
+            return
         try:
             self._daemon.remove_image(image)
         except DaemonError as error:

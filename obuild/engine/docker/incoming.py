@@ -121,8 +121,10 @@ def folders_of(guest: Guest, destination: Destination) -> Iterator[bytes]:
         member.uid, member.gid, member.mtime = found.uid, found.gid, found.mtime
         headers = found.pax_headers
         member.pax_headers = {k: v for k, v in headers.items() if k.startswith(_XATTR)}
-        form = tarfile.PAX_FORMAT if member.pax_headers else tarfile.GNU_FORMAT
-        yield member.tobuf(form, _ENCODING, _ERRORS)
+        if member.pax_headers:
+            yield member.tobuf(tarfile.PAX_FORMAT, _ENCODING, _ERRORS)
+        else:
+            yield member.tobuf(tarfile.GNU_FORMAT, _ENCODING, _ERRORS)
 
 
 def _missing_folder(path: tuple[bytes, ...]) -> bytes:

@@ -156,12 +156,15 @@ def _container_config(image: str, argv: list[str], action: RunCommand) -> dict[s
     if limits.isolation is not None:
         host["Isolation"] = limits.isolation
     user = step.user
-    config = {
+    variables = [f"{name}={value}" for name, value in reversed(step.env)]
+    owner = f"{user.uid}:{user.gid}" if isinstance(user, UnixUser) else user.name
+    _check_text([*argv, *variables, step.workdir, owner, *step.network])
+    return {
         "Image": image,
         "Entrypoint": argv,
         "Cmd": [],
-        "Env": [f"{name}={value}" for name, value in reversed(step.env)],
-        "User": f"{user.uid}:{user.gid}" if isinstance(user, UnixUser) else user.name,
+        "Env": variables,
+        "User": owner,
         "WorkingDir": step.workdir,
         # A container in another's network namespace has that one's hostname.
         "Hostname": "" if network.startswith("container:") else step.hostname,
@@ -169,8 +172,6 @@ def _container_config(image: str, argv: list[str], action: RunCommand) -> dict[s
         "AttachStderr": True,
         "HostConfig": host,
     }
-    _check_text([*argv, *config["Env"], step.workdir, config["User"], *step.network])
-    return config
 
 
 def _check_text(texts: Sequence[str]) -> None:
