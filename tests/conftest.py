@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -42,6 +43,12 @@ def _chosen() -> list[str]:
         raise pytest.UsageError(str(error)) from error
 
 
+def _give_up(reason: str) -> NoReturn:
+    if engines.under_ci():
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def engine_under_test(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -49,7 +56,7 @@ def engine_under_test(
     """An engine of the run, with busybox on it; afterwards nothing else may be on it."""
     if request.param == _NONE:
         reason = "no Docker engine answers: start one, or name some in OBUILD_TEST_ENGINES"
-        pytest.fail(reason) if engines.under_ci() else pytest.skip(reason)
+        _give_up(reason)
     try:
         engine = engines.ensure(request.param)
         images.ensure_busybox(engine.host)
@@ -104,11 +111,11 @@ def registry(
     engine_under_test: engines.Engine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """``HOST:PORT`` of an empty registry that the engine can reach; http, no password."""
-    engine = client.process_of(engine_under_test.host)
-    if engine is None:
+    listener = client.process_of(engine_under_test.host)
+    if listener is None:
         reason = f"{engine_under_test.host} cannot reach a registry of this machine's loopback"
-        pytest.fail(reason) if engines.under_ci() else pytest.skip(reason)
-    with registries.serve(tmp_path_factory.mktemp("registry"), engine) as address:
+        _give_up(reason)
+    with registries.serve(tmp_path_factory.mktemp("registry"), listener) as address:
         yield address
 
 
@@ -176,7 +183,7 @@ def store_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
 
 
 def _host_of(request: pytest.FixtureRequest) -> str | None:
-    if "engine_under_test" not in request.fixturenames:
+    if request.node.get_closest_marker("engine") is None:
         return None
     engine = request.getfixturevalue("engine_under_test")
     assert isinstance(engine, engines.Engine)

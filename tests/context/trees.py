@@ -12,7 +12,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from obuild.ir.manifest import Manifest, manifest_sexp
+from hypothesis import strategies as st
+
+from obuild.ir.manifest import Dir, File, Manifest, Symlink, manifest_sexp
 from obuild.sexp import to_machine
 from obuild.source import decode
 
@@ -88,3 +90,56 @@ def slow_manifest(root: bytes, path: bytes, left_out: frozenset[bytes]) -> Any:
             return item
         items.append(item)
     return ("Dir", name, tuple(items))
+
+
+NAMES = st.one_of(
+    st.sampled_from([b"a", b"b", b"skip", b"lib", b"lib.c", b"lib-", b"\xff", b"\xc3\xa9", b"~"]),
+    st.binary(min_size=1, max_size=12),
+).filter(lambda n: b"/" not in n and b"\0" not in n and n not in (b".", b".."))
+
+
+@st.composite
+def trees(draw: st.DrawFn, special: bool = True) -> list[Entry]:
+    """Entries of a tree, parents first, every kind of file among them."""
+    kinds = ["file", "script", "dir", "dir", "symlink", "fifo" if special else "file"]
+    folders = [b""]
+    entries: dict[bytes, Entry] = {}
+    for _ in range(draw(st.integers(0, 12))):
+        folder = draw(st.sampled_from(folders))
+        path = folder + draw(NAMES)
+        if path in entries or path + b"/" in folders:
+            continue
+        kind = draw(st.sampled_from(kinds))
+        content = draw(st.binary(max_size=40))
+        if kind == "symlink":
+            content = content.replace(b"\0", b"") or b"x"
+        if kind == "dir":
+            folders.append(path + b"/")
+        entries[path] = (path, kind, content)
+    return list(entries.values())
+
+
+def plain(manifest: Manifest) -> Any:
+    """The manifest as the oracle's tuples."""
+    match manifest:
+        case File():
+            return (
+                "File",
+                manifest.path,
+                manifest.digest,
+                manifest.executable,
+                manifest.size,
+            )
+        case Symlink():
+            return ("Symlink", manifest.path, manifest.target)
+        case Dir():
+            return ("Dir", manifest.path, tuple(map(plain, manifest.items)))
+
+
+def digest(manifest: Manifest) -> str:
+    assert isinstance(manifest, File)
+    return manifest.digest
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))

@@ -3,6 +3,7 @@
 import io
 import json
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -161,11 +162,12 @@ class Nowhere(io.RawIOBase):
 @pytest.mark.parametrize("kind", ["plain", "tty", "quiet"])
 def test_memory_is_bounded(kind: str, filler: bytes) -> None:
     sink = Sink(Nowhere())  # type: ignore[arg-type]
-    form: Form = {
+    forms: dict[str, Callable[[], Form]] = {
         "plain": lambda: PlainForm(sink, verbose=False),
         "quiet": lambda: QuietForm(sink, color=False),
         "tty": lambda: TtyForm(sink, color=True, verbose=False, width=80),
-    }[kind]()
+    }
+    form = forms[kind]()
     chunk = filler * 32768
     form.take(start(1), 0.0)
     form.draw(1.0)

@@ -28,7 +28,7 @@ def test_bytes_of_all_parts_are_added_up() -> None:
 
 
 def test_unpacking_is_counted_once_all_is_fetched() -> None:
-    news = [
+    news: list[tuple[str, str, int | None, int | None]] = [
         ("a", "Downloading", 1_000, 2_000),
         ("b", "Downloading", 1_000, 2_000),
         ("a", "Extracting", 100, 2_000),

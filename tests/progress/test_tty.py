@@ -50,7 +50,7 @@ class Display:
         self._sink = Sink(self.terminal)
         monkeypatch.setattr(self._sink, "size", self._size)
         options = {"color": True, "verbose": False, **options}
-        self.form = TtyForm(self._sink, width=None, **options)  # type: ignore[arg-type]
+        self.form = TtyForm(self._sink, width=None, **options)
         self.now = 100.0
 
     def _size(self) -> tuple[int, int]:

@@ -8,8 +8,10 @@ import struct
 
 import docker
 import requests
-from docker.utils import kwargs_from_env
+from docker.tls import TLSConfig
 
+from obuild.engine.docker.address import Address, find_address
+from obuild.errors import EngineUnavailable
 from tests.setup.shell import SetupError
 
 __all__ = ["DEFAULT_SOCKET", "connect", "default_host", "process_of", "version"]
@@ -18,8 +20,8 @@ DEFAULT_SOCKET = "/var/run/docker.sock"
 
 
 def default_host() -> str:
-    """The engine that the user's ``docker`` would talk to."""
-    return os.environ.get("DOCKER_HOST") or f"unix://{DEFAULT_SOCKET}"
+    """The engine that obuild, and the user's ``docker``, would talk to."""
+    return _default().url
 
 
 def connect(host: str, deadline: int = 60) -> docker.APIClient:
@@ -27,10 +29,20 @@ def connect(host: str, deadline: int = 60) -> docker.APIClient:
 
     ``deadline`` is for one answer, in seconds.
     """
-    # Certificates are named in the environment; they are for the engine that it names.
-    tls = kwargs_from_env().get("tls", False) if host == os.environ.get("DOCKER_HOST") else False
+    tls = _default().tls if host == _default().url else None
+    options: bool | TLSConfig = False
+    if tls is not None:
+        pair = (tls.cert, tls.key) if tls.cert and tls.key else None
+        options = TLSConfig(client_cert=pair, ca_cert=tls.ca, verify=tls.verify)
     ssh = host.startswith("ssh://")
-    return docker.APIClient(host, version="auto", timeout=deadline, tls=tls, use_ssh_client=ssh)
+    return docker.APIClient(host, version="auto", timeout=deadline, tls=options, use_ssh_client=ssh)
+
+
+def _default() -> Address:
+    try:
+        return find_address(None, os.environ)
+    except EngineUnavailable as error:
+        raise SetupError(f"{error.message}: {error.hint}") from error
 
 
 def version(host: str, deadline: int = 10) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -26,10 +25,10 @@ def ensure_default() -> str:
     found = client.version(host)
     if found is not None:
         return found
-    if "DOCKER_HOST" in os.environ and host != f"unix://{client.DEFAULT_SOCKET}":
+    if host != f"unix://{client.DEFAULT_SOCKET}":
         raise SetupError(
-            f"no Docker engine answers at DOCKER_HOST={host}: start it, or unset DOCKER_HOST "
-            "to use (and, as root, to install) one of this machine"
+            f"no Docker engine answers at {host}, which DOCKER_HOST or your docker context "
+            "names: start it, or unset that to use (and, as root, to install) one of this machine"
         )
     if not is_root():
         raise SetupError(

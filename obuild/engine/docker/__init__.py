@@ -1,5 +1,43 @@
-"""The Docker engine."""
+"""The Docker engine: steps in containers, snapshots as images.
 
-from obuild.engine.docker.engine import DockerEngine
+Decisions, with the figures they rest on (two cores, local daemons, network ``none``;
+milliseconds on 20.10 / 28.5 classic store / 28.5 containerd store):
+
+- A run costs create 7 / 7 / 16, start 140 / 74 / 75, commit 44 / 9 / 41, removal 7 / 6 / 9.
+  Only what must be done in order is: a step's container and temporary image are removed
+  while the next command starts (``removals``); beside a create or a commit a removal makes
+  these slower by half. No image is tagged, and none inspected, for a run whose parent needs
+  no clearing: what a commit makes of the configuration is known (``config``).
+- A small copy costs create, HEAD of each folder on the way (2), put 42 / 3 / 3, and a commit.
+  A copy of 20,000 files pays for each file that the daemon writes, so they are loaded as a
+  layer, written once, where a put and a commit write them twice (``files``).
+- Configurations are put right by ``docker load`` without layers: 40-75 / 6 / 25
+  (``thinload``), and 36 more in containerd's store to learn the layers' names (``blobs``).
+- Every call has a deadline. Where no deadline fits (a commit, a load, a command at work) the
+  daemon is pinged meanwhile (``connection``).
+- obuild's mark is the comment of the last entry of an image's history: it is part of what
+  makes the image, so no image has the name and lacks it. The base of a build is the user's
+  image under one more name and cannot bear a mark.
+- Containers bear no labels, they would end in the image; an option of the log driver, which
+  stays with the container, tells obuild's own (``leftovers``).
+
+``glance`` looks without the SDK, and without the rest of this package, whether images are
+there; so this package imports nothing before ``DockerEngine`` is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from obuild.engine.docker.engine import DockerEngine
 
 __all__ = ["DockerEngine"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "DockerEngine":
+        from obuild.engine.docker.engine import DockerEngine
+
+        return DockerEngine
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

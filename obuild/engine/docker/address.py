@@ -59,9 +59,7 @@ def find_address(host: str | None, environment: Mapping[str, str]) -> Address:
     host = host or environment.get("DOCKER_HOST")
     if host:
         return Address(_spelled_out(host), _tls_of_environment(host, environment))
-    folder = environment.get("DOCKER_CONFIG") or os.path.join(
-        environment.get("HOME") or os.path.expanduser("~"), ".docker"
-    )
+    folder = environment.get("DOCKER_CONFIG") or _home(environment)
     name = environment.get("DOCKER_CONTEXT") or _current_context(folder)
     if name and name != "default":
         return _of_context(folder, name)
@@ -88,6 +86,12 @@ def _hint(error: BaseException | str) -> str:
     return "start the daemon, or choose another one with DOCKER_HOST or `docker context use`"
 
 
+def _home(environment: Mapping[str, str]) -> str:
+    """The folder of Docker's own settings."""
+    home = environment.get("HOME") or environment.get("USERPROFILE") or ""
+    return os.path.join(home, ".docker")
+
+
 def _spelled_out(host: str) -> str:
     if host.startswith("/"):
         return f"unix://{host}"
@@ -101,8 +105,7 @@ def _tls_of_environment(host: str, environment: Mapping[str, str]) -> Tls | None
     folder = environment.get("DOCKER_CERT_PATH")
     if not (verify or folder) or not _spelled_out(host).startswith(("tcp://", "https://")):
         return None
-    home = environment.get("HOME") or os.path.expanduser("~")
-    return _tls_in(folder or os.path.join(home, ".docker"), verify=verify)
+    return _tls_in(folder or _home(environment), verify=verify)
 
 
 def _tls_in(folder: str, *, verify: bool) -> Tls | None:

@@ -21,6 +21,7 @@ from typing import IO
 
 from obuild.engine import Capabilities, PutFiles, Snapshot
 from obuild.engine.docker import command
+from obuild.engine.docker.archives import Layer
 from obuild.engine.docker.config import commit_body, committed
 from obuild.engine.docker.connection import DaemonError
 from obuild.engine.docker.daemon import Daemon
@@ -29,7 +30,7 @@ from obuild.engine.docker.images import Images
 from obuild.engine.docker.incoming import Incoming, folders_of
 from obuild.engine.docker.parents import Parents
 from obuild.engine.docker.runs import host_config
-from obuild.engine.docker.thinload import Layer, ThinLoads
+from obuild.engine.docker.thinload import ThinLoads
 from obuild.errors import BuildError
 
 __all__ = ["Puts"]

@@ -1,6 +1,8 @@
 """Removing what a finished step leaves, beside the next step.
 
-One thread for an engine, started at the first removal. What cannot be removed is told by
+One thread for an engine, started at the first removal. It waits for a time when the daemon
+is not busy with what the build waits for: removing beside a create or a commit makes these
+slower by half. What cannot be removed is told by
 the next ``check`` or by ``close``; a name can be waited for before it is used again.
 """
 
@@ -15,6 +17,7 @@ from obuild.errors import EngineError
 __all__ = ["Removals"]
 
 _LIMIT = 64
+_PATIENCE = 0.3
 
 
 class Removals:
@@ -28,6 +31,13 @@ class Removals:
         self._errors: list[EngineError] = []
         self._thread: Thread | None = None
         self._closed = False
+        self._begun = False
+
+    def begin(self) -> None:
+        """Now is a good time: a command is being started, and the daemon has time."""
+        with self._changed:
+            self._begun = bool(self._waiting)
+            self._changed.notify_all()
 
     def add(self, name: str, work: Callable[[], object]) -> None:
         """Do ``work`` soon. Waits while there is too much of it already."""
@@ -50,7 +60,10 @@ class Removals:
     def settle(self, *names: str) -> None:
         """Wait until nothing of these names is left to be done; without names, nothing at all."""
         with self._changed:
-            self._wait(lambda: not self._pending(names))
+            if self._pending(names):
+                self._begun = True
+                self._changed.notify_all()
+                self._wait(lambda: not self._pending(names))
 
     def check(self) -> None:
         """Raise the first error that has not been told yet."""
@@ -62,7 +75,7 @@ class Removals:
         """Finish what is left. Raises what went wrong."""
         self.settle()
         with self._changed:
-            self._closed = True
+            self._closed = self._begun = True
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(self._timeout)
@@ -85,10 +98,12 @@ class Removals:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._closed)
+                self._changed.wait_for(lambda: self._begun, _PATIENCE)
                 if not self._waiting:
                     return
                 self._current, work = self._waiting.popleft()
             self.now(work)
             with self._changed:
                 self._current = None
+                self._begun = self._begun and bool(self._waiting)
                 self._changed.notify_all()

@@ -103,6 +103,7 @@ class Runs:
                 pinged = seconds
 
         with connection.client() as api, attached(api, name) as stream:
+            self._daemon.removals.begin()
             try:
                 connection.patiently(lambda starter: starter.start(name), cancel)
             except DaemonError as error:

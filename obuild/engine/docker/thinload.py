@@ -13,34 +13,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from obuild.engine.docker.archives import Layer, docker_archive, layer_descriptor, oci_layout
 from obuild.engine.docker.blobs import Blobs
 from obuild.engine.docker.config import MARK, Config
 from obuild.engine.docker.daemon import Daemon, ImageFacts
 
-__all__ = ["Layer", "ThinLoads"]
-
-_CONFIG = "application/vnd.oci.image.config.v1+json"
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_LAYER = "application/vnd.oci.image.layer.v1.tar"
-_BLOCK = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A new layer: an uncompressed tar of ``size`` bytes, with its sha256 in hex.
-
-    ``chunks()`` makes the stream; ``created_by`` tells in the image's history what it is.
-    """
-
-    digest: str
-    size: int
-    chunks: Callable[[], Iterator[bytes]]
-    created_by: str
+__all__ = ["ThinLoads"]
 
 
 class ThinLoads:
@@ -64,13 +45,12 @@ class ThinLoads:
         what = f"load {name}: the layers of {source}"
         what += f", one new layer of {layer.size} bytes" if layer else " with another configuration"
         if not self._containerd():
-            self._daemon.load(lambda: _docker_archive(name, document, layers, layer), what)
+            self._daemon.load(lambda: docker_archive(name, document, layers, layer), what)
             return
-        blobs = list(self._blobs.of(source, facts))
+        blobs = self._blobs.of(source, facts)
+        self._daemon.load(lambda: oci_layout(name, document, blobs, layer), what)
         if layer is not None:
-            blobs.append(_descriptor(_LAYER, layer.digest, layer.size))
-        self._daemon.load(lambda: _oci_layout(name, document, blobs, layer), what)
-        self._blobs.learn(layers, blobs)
+            self._blobs.learn(layers[-1:], [layer_descriptor(layer)])
 
 
 def _document(
@@ -131,69 +111,3 @@ def _now() -> str:
 
 def _time(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(max(0, seconds)))
-
-
-def _docker_archive(
-    name: str, document: bytes, layers: Sequence[str], layer: Layer | None
-) -> Iterator[bytes]:
-    """What ``docker save`` writes, without the layers that are there (moby, image/tarexport)."""
-    config_name = f"{sha256(document).hexdigest()}.json"
-    files = [f"{digest.removeprefix('sha256:')}.tar" for digest in layers]
-    manifest = [{"Config": config_name, "RepoTags": [f"{name}:latest"], "Layers": files}]
-    yield _file("manifest.json", json.dumps(manifest).encode())
-    yield _file(config_name, document)
-    if layer is not None:
-        yield from _stream(files[-1], layer)
-    yield bytes(2 * _BLOCK)
-
-
-def _oci_layout(
-    name: str, document: bytes, blobs: Sequence[Mapping[str, Any]], layer: Layer | None
-) -> Iterator[bytes]:
-    """See the OCI image spec, "Image Layout"; the name is containerd's own annotation."""
-    config_digest = sha256(document).hexdigest()
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": _MANIFEST,
-        "config": _descriptor(_CONFIG, config_digest, len(document)),
-        "layers": list(blobs),
-    }
-    written = json.dumps(manifest).encode()
-    digest = sha256(written).hexdigest()
-    entry = {
-        **_descriptor(_MANIFEST, digest, len(written)),
-        "annotations": {
-            "io.containerd.image.name": f"docker.io/library/{name}:latest",
-            "org.opencontainers.image.ref.name": "latest",
-        },
-    }
-    index = {"schemaVersion": 2, "manifests": [entry]}
-    yield _file("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
-    yield _file("index.json", json.dumps(index).encode())
-    yield _file(f"blobs/sha256/{digest}", written)
-    yield _file(f"blobs/sha256/{config_digest}", document)
-    if layer is not None:
-        yield from _stream(f"blobs/sha256/{layer.digest}", layer)
-    yield bytes(2 * _BLOCK)
-
-
-def _descriptor(media_type: str, digest: str, size: int) -> dict[str, Any]:
-    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": size}
-
-
-def _file(name: str, content: bytes) -> bytes:
-    return _header(name, len(content)) + content + bytes(-len(content) % _BLOCK)
-
-
-def _stream(name: str, layer: Layer) -> Iterator[bytes]:
-    yield _header(name, layer.size)
-    yield from layer.chunks()
-    yield bytes(-layer.size % _BLOCK)
-
-
-def _header(name: str, size: int) -> bytes:
-    from tarfile import GNU_FORMAT, TarInfo
-
-    member = TarInfo(name)
-    member.size = size
-    return member.tobuf(GNU_FORMAT)
