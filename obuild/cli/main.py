@@ -82,13 +82,35 @@ def _chosen(arguments: Sequence[str]) -> str | None:
     return None
 
 
+def _hold_standard_streams() -> bool:
+    """Give descriptors that are closed to nobody; returns whether standard output was.
+
+    Else the next file that is opened, the database maybe, would become standard output.
+    """
+    closed = []
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
+            closed.append(number)
+    if 1 in closed:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if 2 in closed:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    return 1 in closed
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code of the design's table."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    closed = _hold_standard_streams()
     try:
         parsed = build_parser(_chosen(arguments)).parse_args(arguments)
         code: int = parsed.run(parsed)
         sys.stdout.flush()
+        if closed:
+            raise BrokenPipeError
         return code
     except ObuildError as error:
         draw(error, sys.stderr)

@@ -9,6 +9,8 @@ from pathlib import Path
 from obuild.context import BuildContext, ContextFiles
 from obuild.ir.ops import UnixUser, User
 
+__all__ = ["LARGE", "ROOT", "copy", "unpack"]
+
 ROOT = UnixUser(0, 0)
 LARGE = 3 << 20
 

@@ -14,6 +14,7 @@ from obuild.context import BuildContext, manifests
 from obuild.context.folders import Folders
 from obuild.errors import SourceError
 from obuild.ir.manifest import Dir
+from tests.context.trees import digest, open_files
 
 
 def between(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:

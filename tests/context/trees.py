@@ -18,6 +18,20 @@ from obuild.ir.manifest import Dir, File, Manifest, Symlink, manifest_sexp
 from obuild.sexp import to_machine
 from obuild.source import decode
 
+__all__ = [
+    "NAMES",
+    "Entry",
+    "Unsupported",
+    "digest",
+    "machine",
+    "make_golden_tree",
+    "make_tree",
+    "open_files",
+    "plain",
+    "slow_manifest",
+    "trees",
+]
+
 Entry = tuple[bytes, str, bytes]  # path, kind (file, script, dir, symlink, fifo, socket), content
 
 

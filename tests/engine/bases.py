@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ from obuild.engine import Engine, Import, Limits, PutFiles, RunCommand, Snapshot
 from obuild.ir.ops import UnixUser, User
 from obuild.ir.steps import RunStep
 
-__all__ = ["Steps", "TreeFiles", "folder", "import_base", "key_of", "link", "plain", "untouched"]
+__all__ = ["SHELL", "Steps", "TreeFiles", "folder", "key_of", "link", "plain"]
 
 SHELL = ("/bin/sh", "-c")
 
 
 def key_of(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def folder(name: bytes, mode: int = 0o755, uid: int = 0, gid: int = 0) -> bytes:
@@ -116,21 +115,3 @@ class Steps:
         key = self.run(parent, cmd, output=got.append)
         self.engine.delete([key])
         return b"".join(got)
-
-
-def import_base(api: object, source: str, name: str, changes: Sequence[str]) -> None:
-    """An image of the files of ``source`` with the configuration that the changes (lines of a
-    Dockerfile) give; a commit can add to a configuration."""
-    from docker import APIClient
-
-    assert isinstance(api, APIClient)
-    container = api.create_container(source, ["none"])["Id"]
-    try:
-        api.commit(container, repository=name, tag="latest", changes=list(changes))
-    finally:
-        api.remove_container(container, v=True)
-
-
-def untouched(data: bytes) -> list[str]:
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        return archive.getnames()

@@ -10,12 +10,13 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.setup import client
 from tests.setup.processes import birth, command, descendants, send, spawn, tail, until
-from tests.setup.shell import SetupError, is_root
+from tests.setup.shell import SetupError, is_root, output
 
 __all__ = ["CLASSIC", "CONTAINERD", "UNSAID", "Daemon"]
 
@@ -79,10 +80,15 @@ class Daemon:
             raise SetupError(f"only root can start the engine {self.name}")
         for folder in (self.run_folder, self.state_folder):
             folder.mkdir(parents=True, exist_ok=True)
+        if (output(["stat", "-f", "-c", "%T", self.state_folder]) or "").startswith("overlay"):
+            raise SetupError(
+                f"{self.state_folder} lies on an overlay (is this a container?), where an engine "
+                f"cannot stand: mount a volume at {self.state_folder.parent}"
+            )
         shutil.rmtree(self.run_folder / "exec", ignore_errors=True)
         arguments: list[str | Path] = ["unshare", "--mount", "--net", "--pid", "--fork"]
         arguments += ["--kill-child", "bash", _SERVE, self.root, self.run_folder]
-        arguments += [self.state_folder, f"obuild-{self.name}", self.image_store]
+        arguments += [self.state_folder, f"obuild-{self.name}", self.image_store, sys.executable]
         process = spawn(arguments, self.log)
         (self.run_folder / "keeper").write_text(f"{process.pid} {birth(process.pid)}")
         self._wait(process)

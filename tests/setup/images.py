@@ -79,14 +79,13 @@ def _pull(host: str, image: str, deadline: int) -> bool:
 
     def pull() -> None:
         try:
-            for _ in api.pull(name, tag=tag, stream=True, decode=True):
-                pass
-        except (
-            docker.errors.DockerException,
-            requests.exceptions.RequestException,
-            OSError,
-        ) as error:
-            say(f"cannot pull {image}: {str(error).splitlines()[0][:200]}")
+            for line in api.pull(name, tag=tag, stream=True, decode=True):
+                if "error" in line:
+                    say(f"cannot pull {image}: {line['error']}")
+        except docker.errors.APIError as error:
+            say(f"cannot pull {image}: {error.explanation}")
+        except (requests.exceptions.RequestException, OSError) as error:
+            say(f"cannot pull {image}: {error}")
 
     thread = threading.Thread(target=pull, daemon=True)
     thread.start()

@@ -3,15 +3,16 @@
 # process namespaces (unshare --mount --net --pid --fork): when it ends, by whatever cause,
 # the kernel ends everything that it started, so nothing can be left running.
 #
-#   serve.sh ROOT RUN STATE NAME SNAPSHOTTER
+#   serve.sh ROOT RUN STATE NAME SNAPSHOTTER PYTHON
 #
 # ROOT         where dockerd is installed: / or a Debian root of its own
 # RUN, STATE   folders for socket, configuration and pid file; for images and containers
 # NAME         for containerd's namespaces
 # SNAPSHOTTER  true: images are kept in containerd's image store; false: in overlay2; none: do
 #              not say (a version that does not know the word)
+# PYTHON       runs loopback.py
 set -euo pipefail
-root=$1 run=$2 state=$3 name=$4 snapshotter=$5
+root=$1 run=$2 state=$3 name=$4 snapshotter=$5 python=$6
 
 mount --make-rprivate /
 if [ "$root" = / ]; then
@@ -31,7 +32,7 @@ else
     done
     enter=(chroot "$root")
 fi
-ip link set lo up 2>/dev/null || "${enter[@]}" ip link set lo up
+"$python" "$(dirname "$0")/loopback.py"
 
 features='{}'
 [ "$snapshotter" = none ] || features="{\"features\":{\"containerd-snapshotter\":$snapshotter}}"

@@ -66,4 +66,6 @@ def run(arguments: argparse.Namespace) -> int:
             renderer(event)
 
     build(request, renderer, emit)
+    if renderer.broken:
+        raise BrokenPipeError
     return 0

@@ -7,6 +7,7 @@ line is Got: "KEY".
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from obuild.cli.arguments import (
@@ -75,7 +76,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     request = _request(arguments)
     renderer = make(
-        arguments.progress,
+        _mode(arguments.progress),
         sys.stderr,
         color=colors(sys.stderr),
         quiet=arguments.quiet,
@@ -89,6 +90,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise
     print(result.key if arguments.quiet else f'Got: "{result.key}"')
     return 0
+
+
+def _mode(asked: str) -> str:
+    """A terminal that can do nothing gets plain lines."""
+    return "plain" if asked == "auto" and os.environ.get("TERM") == "dumb" else asked
 
 
 def _request(arguments: argparse.Namespace) -> Request:

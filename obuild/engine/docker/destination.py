@@ -103,10 +103,11 @@ class Destination:
         return self.existing == len(self.path)
 
 
-def find_destination(guest: Guest, written: str) -> Destination:
+def find_destination(guest: Guest, written: str, *, directory: bool) -> Destination:
     """Follow ``written``, an absolute path. A link in the last place is followed if it leads
-    to a folder. Raises ``BuildError`` where there is no way."""
-    walk = _Walk(guest)
+    to a folder; with ``directory`` also if it leads to nothing, where a folder is then made.
+    Raises ``BuildError`` where there is no way."""
+    walk = _Walk(guest, directory=directory)
     names = [name for name in encode(written).split(b"/") if name not in (b"", b".")]
     for position, name in enumerate(names):
         walk.step(name, last=position == len(names) - 1, written=written)
@@ -114,7 +115,8 @@ def find_destination(guest: Guest, written: str) -> Destination:
 
 
 class _Walk:
-    def __init__(self, guest: Guest):
+    def __init__(self, guest: Guest, *, directory: bool):
+        self._directory = directory
         self._look: Callable[[tuple[bytes, ...]], _Entry | None] = guest.look
         self._header = guest.header
         self._links = 0
@@ -161,7 +163,7 @@ class _Walk:
         for name in target.split(b"/"):
             if name not in (b"", b"."):
                 self.step(name, last=False, written=written)
-        if last and self.existing < len(self.path):
+        if last and self.existing < len(self.path) and not self._directory:
             self.path, self.existing = before
             return False
         return True

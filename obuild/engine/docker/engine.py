@@ -135,7 +135,7 @@ class DockerEngine:
         return claims.claim(self._daemon, store_id, machine_id)
 
     def sweep(self, alive: Callable[[str], bool]) -> Sequence[str]:
-        return leftovers.sweep(self._daemon, alive)
+        return tuple(leftovers.sweep(self._daemon, alive))
 
     def healthcheck(self, image: str | None) -> str:
         return health.check_health(self._daemon, self._info, image)

@@ -61,7 +61,9 @@ class Puts:
             self._daemon.create(name, config)
             with self._daemon.temporary_container(name):
                 guest = Guest(self._daemon, name)
-                destination = find_destination(guest, action.destination)
+                destination = find_destination(
+                    guest, action.destination, directory=action.files.directory
+                )
                 incoming = Incoming(destination, action, cancel)
                 start = list(incoming.take(_SMALL))
                 if incoming.ended or not can.thin_load:
