@@ -49,21 +49,34 @@ Manifest = File | Symlink | Dir
 
 def manifest_sexp(manifest: Manifest) -> Sexp:
     """``(File (PATH DIGEST))``, ``(Symlink (PATH TARGET))`` or ``(Dir (PATH (ITEM…)))``."""
-    match manifest:
-        case File():
-            return ("File", (manifest.path, manifest.digest))
-        case Symlink():
-            return ("Symlink", (manifest.path, manifest.target))
-        case Dir():
-            return ("Dir", (manifest.path, tuple(manifest_sexp(i) for i in manifest.items)))
+    # Trees may be deeper than the stack allows: post-order over a stack of our own.
+    done: list[list[Sexp]] = [[]]
+    todo: list[tuple[Manifest, bool]] = [(manifest, False)]
+    while todo:
+        node, finished = todo.pop()
+        match node:
+            case File(path=path, digest=digest):
+                done[-1].append(("File", (path, digest)))
+            case Symlink(path=path, target=target):
+                done[-1].append(("Symlink", (path, target)))
+            case Dir(path=path) if finished:
+                items = tuple(done.pop())
+                done[-1].append(("Dir", (path, items)))
+            case Dir(items=inner):
+                done.append([])
+                todo.append((node, True))
+                todo.extend((item, False) for item in reversed(inner))
+    return done[0][0]
 
 
 def walk(manifest: Manifest) -> Iterator[Manifest]:
     """The manifest and all that is in it, a directory before its items."""
-    yield manifest
-    if isinstance(manifest, Dir):
-        for item in manifest.items:
-            yield from walk(item)
+    todo: list[Manifest] = [manifest]
+    while todo:
+        node = todo.pop()
+        yield node
+        if isinstance(node, Dir):
+            todo.extend(reversed(node.items))
 
 
 def executables(manifests: tuple[Manifest, ...]) -> tuple[str, ...]:

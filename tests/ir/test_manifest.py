@@ -1,0 +1,34 @@
+"""Manifests as values: printing, walking, in any depth."""
+
+from __future__ import annotations
+
+from obuild.ir.manifest import Dir, File, Manifest, Symlink, executables, manifest_sexp, walk
+from obuild.sexp import to_machine
+
+DIGEST = "0" * 64
+
+
+def test_printed_form() -> None:
+    tree = Dir("d", (File("d/f", DIGEST), Symlink("d/l", "f"), Dir("d/e", ())))
+    assert to_machine(manifest_sexp(tree)) == (
+        f"(Dir(d((File(d/f {DIGEST}))(Symlink(d/l f))(Dir(d/e())))))"
+    )
+    assert [node.path for node in walk(tree)] == ["d", "d/f", "d/l", "d/e"]
+
+
+def test_executables_are_sorted_by_bytes_and_named_once() -> None:
+    files = tuple(File(path, DIGEST, executable=True) for path in ("é", "z", "B"))
+    tree = Dir("", (*files, File("plain", DIGEST)))
+    assert executables((tree, tree)) == ("B", "z", "é")
+
+
+def test_times_sizes_and_bits_are_no_part_of_the_identity() -> None:
+    assert File("f", DIGEST, True, 3, 4) == File("f", DIGEST)
+
+
+def test_a_deep_tree_needs_no_stack() -> None:
+    tree: Manifest = File("f", DIGEST)
+    for _ in range(5000):
+        tree = Dir("d", (tree,))
+    assert to_machine(manifest_sexp(tree)).count("Dir") == 5000
+    assert sum(1 for _ in walk(tree)) == 5001
