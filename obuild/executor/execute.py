@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from obuild.engine import Action, Cancel, Engine, Import, PutFiles, ResolvedImage, RunCommand
-from obuild.errors import EngineError, ImageError, ObuildError, ScriptError
+from obuild.errors import EngineError, ImageError, ScriptError
 from obuild.events import BuildFinished, Emit, Heading, StageFinished, StageStarted
 from obuild.executor.inputs import Inputs, Prepared
 from obuild.executor.lookup import Glance, Lookup
 from obuild.executor.opening import open_engine
 from obuild.executor.perform import Performer, Task
 from obuild.executor.seal import seal
-from obuild.ir.ops import Base, Build, Copy, Op, Stage
+from obuild.ir.ops import Base, Build, Copy, Op, Run, Stage
 from obuild.ir.printing import heading, heading_of_base, one_line
 from obuild.ir.steps import CopyStep, RunStep
 from obuild.keys import base_preimage, kept, key_of, pinned
@@ -146,8 +146,7 @@ class Executor:
         position: int,
     ) -> Task:
         prepared = self._inputs.prepare(parent, step)
-        if prepared is None:
-            raise _from_build(op)
+        assert prepared is not None, "refused by _check"
         self._steps += 1
         secrets = step.secrets if isinstance(step, RunStep) else ()
         return Task(
@@ -213,17 +212,21 @@ def _isolated(step: RunStep | CopyStep) -> str | None:
 
 
 def _check(build: Build) -> None:
+    """Refuse what this version cannot do before anything is run."""
     for stage in build.target.walk():
         for op in stage.ops:
             if isinstance(op, Copy) and op.build is not None:
-                raise _from_build(op)
+                raise _later(op, "copies from the build context only, not from another build")
+            if isinstance(op, Run) and (op.cache or op.secrets):
+                what = "caches" if op.cache else "secrets"
+                raise _later(op, f"runs no commands with {what}")
 
 
-def _from_build(op: Op) -> ObuildError:
+def _later(op: Op, message: str) -> ScriptError:
     return ScriptError(
-        "this version of obuild copies from the build context only",
+        f"this version of obuild {message}",
         place=op.place,
-        hint="copying from another build is not there yet",
+        hint="obuild plan tells the keys; to build it, use OBuilder on the same store",
     )
 
 

@@ -179,7 +179,13 @@ def _plain(text: str) -> list[str]:
         r"sha256:[0-9a-f]{64}|obuilder-[0-9a-f]{7}-container-[0-9a-f]{64}|Untagged: .*"
         r"|Deleted: .*|Using default tag: latest|bell\.txt|rope\.txt"
     )
-    return [line for line in text.split("\n") if not dropped.fullmatch(line)]
+    lines = [line for line in text.split("\n") if not dropped.fullmatch(line)]
+    # The two streams of a container are two pipes: Docker keeps no order between them.
+    both = ["to stderr", "to stdout"]
+    for index in range(len(lines) - 1):
+        if lines[index : index + 2] == both:
+            lines[index : index + 2] = both[::-1]
+    return lines
 
 
 def _without_cache(text: str) -> str:
