@@ -17,7 +17,7 @@ check:
 	@sh tests/setup/venv.sh dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy --strict
+	.venv/bin/mypy --strict -p obuild -p tests.setup -p tests.bench
 	.venv/bin/python -m pytest -q tests/test_architecture.py
 
 # Against docker build, in pairs: make bench ENGINES=docker20,docker28-containerd

@@ -7,7 +7,7 @@ import re
 import sys
 from dataclasses import dataclass
 
-from obuild.errors import ScriptError, UsageError
+from obuild.errors import ContextError, ScriptError, UsageError
 from obuild.frontend.obuilder import read_spec
 from obuild.ir.ops import Build
 from obuild.source import Text
@@ -31,8 +31,15 @@ class Script:
 def load(file: str, context: str | None) -> Script:
     """Read ``file``: a spec, a folder with one, or ``-`` for standard input.
 
-    Raises ``UsageError`` for a file that cannot be read, ``ScriptError`` for what it says.
+    Raises ``UsageError`` for a file that cannot be read, ``ScriptError`` for what it says,
+    ``ContextError`` for a context that is no folder.
     """
+    if context is not None and not os.path.isdir(context):
+        missing = "there is no folder" if not os.path.exists(context) else "is not a folder:"
+        raise ContextError(
+            f"the build context: {missing} {context}",
+            hint="the context is the folder that the copies are from",
+        )
     text = read_text(file)
     folder = os.path.dirname(text.name) if file != "-" else ""
     build = read_spec(text)

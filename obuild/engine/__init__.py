@@ -16,7 +16,7 @@ The contract, for every engine:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event as Flag
 from typing import Protocol
@@ -174,8 +174,16 @@ class Engine(Protocol):
         """Whether there is a complete snapshot of that key: one small question."""
         ...
 
-    def list(self) -> Sequence[Snapshot]:
-        """All snapshots of this store; ``complete`` is False for what bears no mark."""
+    def list(self, vouched: Collection[str] = ()) -> Sequence[Snapshot]:
+        """All snapshots of this store; ``complete`` is False for what bears no mark.
+
+        Those whose key is in ``vouched`` are known to be complete: their mark need not be
+        looked for.
+        """
+        ...
+
+    def sizes(self) -> Mapping[str, int]:
+        """Bytes of each snapshot with all its layers, shared ones included."""
         ...
 
     def delete(self, keys: Iterable[str]) -> None:

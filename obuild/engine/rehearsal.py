@@ -6,7 +6,7 @@ says what each prints and with which status it ends. It keeps the contract of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from obuild.engine import (
     Action,
@@ -90,8 +90,11 @@ class RehearsalEngine:
     def exists(self, key: str) -> bool:
         return key in self._snapshots
 
-    def list(self) -> Sequence[Snapshot]:
+    def list(self, vouched: Collection[str] = ()) -> Sequence[Snapshot]:  # noqa: ARG002
         return [Snapshot(key, image) for key, image in self._snapshots.items()]
+
+    def sizes(self) -> Mapping[str, int]:
+        return dict.fromkeys(self._snapshots, 0)
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:

@@ -65,6 +65,7 @@ class Executor:
             replay=inputs.options.replay,
         )
         self._steps = 0
+        self._bases: dict[str, Task] = {}
 
     def engine(self) -> Engine:
         """The engine, opened at the first call: leftovers gone, the index put right."""
@@ -111,12 +112,20 @@ class Executor:
         """The result gets its base's configuration; the user's names get a sealed image."""
         record = self._store.record(key)
         if key != base and (record is None or not record.settled):
+            self._keep_base(base)
             self.engine().restore(key, base)
             self._store.set_settled(key)
         tags = self._inputs.options.tags
         if not tags:
             return None
+        self._keep_base(base)
         return seal(self._store, self.engine(), key, base, scope, tags, self._cancel)
+
+    def _keep_base(self, key: str) -> None:
+        """A base that somebody removed is needed once more, for its configuration."""
+        if not self.engine().exists(key):
+            task = self._bases[key]
+            self._performer.perform_again(task)
 
     def _stage(self, stage: Stage, within: tuple[str, ...]) -> tuple[str, Scope, str]:
         """Returns the key of the last step, the last scope, and the key of the base."""
@@ -195,6 +204,7 @@ class Executor:
             base=None,
             action=lambda: Import(found or self._resolve(base, number, pull=False)),
         )
+        self._bases[task.key] = task
         self._performer.perform(task)
         return task.key
 

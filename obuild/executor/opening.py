@@ -36,7 +36,7 @@ def open_engine(store: Store, engine: Engine, emit: Emit) -> Engine:
 def _reconcile(store: Store, engine: Engine) -> None:
     """Rows without an image go; so do images without a row, unless they bear the mark."""
     known = {row.id for row in store.rows()}  # before the engine is asked: see reconcile
-    present = {snapshot.key: snapshot.complete for snapshot in engine.list()}
+    present = {snapshot.key: snapshot.complete for snapshot in engine.list(known)}
     if known == present.keys():
         return
     for key in store.reconcile(present, known).orphans:

@@ -96,6 +96,11 @@ class Performer:
             error.reported = True
             raise error.at(task.place) from error.__cause__
 
+    def perform_again(self, task: Task) -> None:
+        """Do a step that was taken for a hit, but of which the snapshot is gone."""
+        with self._store.lock(task.key, self._cancel, lambda: None):
+            self._execute(task, self._engine())
+
     def _perform(self, task: Task, began: float) -> None:
         engine = self._engine()
 

@@ -15,6 +15,8 @@ from obuild.ir.steps import RunStep
 __all__ = ["SHELL", "Steps", "TreeFiles", "folder", "key_of", "link", "plain"]
 
 SHELL = ("/bin/sh", "-c")
+ROOT = UnixUser(0, 0)
+UNLIMITED = Limits()
 
 
 def key_of(name: str) -> str:
@@ -86,11 +88,11 @@ class Steps:
         cmd: str,
         *,
         workdir: str = "/",
-        user: User = UnixUser(0, 0),
+        user: User = ROOT,
         env: Sequence[tuple[str, str]] = (),
         shell: Sequence[str] = SHELL,
         network: Sequence[str] = (),
-        limits: Limits = Limits(),
+        limits: Limits = UNLIMITED,
         output: Callable[[bytes], None] = lambda _: None,
         cancel: Event | None = None,
     ) -> str:

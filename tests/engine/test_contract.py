@@ -27,6 +27,10 @@ pytestmark = pytest.mark.engine
 MakeBase = Callable[..., str]
 
 
+def _dead(key: str) -> bool:
+    return not key
+
+
 # Runs
 
 
@@ -139,7 +143,7 @@ def test_cancel_ends_a_command(engine: Engine, steps: Steps, base: str) -> None:
         steps.run(base, "echo x > /f; sleep 60", cancel=cancel)
     assert time.monotonic() - began < 10
     assert [snapshot.key for snapshot in engine.list()] == [base]
-    assert engine.sweep(lambda key: False) == ()
+    assert engine.sweep(_dead) == ()
 
 
 def test_cancel_before_the_beginning(steps: Steps, base: str) -> None:
@@ -372,7 +376,7 @@ def test_nothing_is_kept_of_a_copy_whose_source_changed(
     with pytest.raises(SourceError):
         steps.put(base, "/t/", TreeFiles(make))
     assert [snapshot.key for snapshot in engine.list()] == [base]
-    assert engine.sweep(lambda key: False) == ()
+    assert engine.sweep(_dead) == ()
 
 
 # The store's needs

@@ -158,6 +158,19 @@ def test_a_snapshot_in_the_middle_is_not_needed(stage: Stage) -> None:
     assert stage.kinds() == ["hit"] * 4
 
 
+def test_a_base_that_somebody_removed_is_imported_again_for_its_configuration(
+    stage: Stage,
+) -> None:
+    short = "((from busybox) (shell /bin/sh -c) (run (shell a)) (run (shell b)))"
+    stage.build(short)
+    base, run, _ = [row.id for row in stage.store.rows()]
+    stage.engine.delete([base])
+    result = stage.build("((from busybox) (shell /bin/sh -c) (run (shell a)))")
+    assert result.key == run
+    assert stage.engine.restored[-1] == run
+    assert stage.engine.exists(base)
+
+
 def test_a_failing_step_keeps_what_was_before_it(stage: Stage) -> None:
     def script(step: RunStep) -> tuple[bytes, int]:
         return (b"boom\n", 3) if step.cmd == "check" else (b"", 0)

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _sizes(store: Store, engine: Engine) -> list[dict[str, object]]:
-    totals = {snapshot.key: snapshot.size or 0 for snapshot in engine.list()}
+    totals = engine.sizes()
     titles = {record.key: record.title for record in store.records()}
     found: list[dict[str, object]] = []
     for row in store.rows():

@@ -6,13 +6,14 @@ Layers that the daemon has are named only. The forms are those of moby's image/t
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-__all__ = ["Descriptor", "Layer", "docker_archive", "layer_descriptor", "oci_layout"]
+__all__ = ["Descriptor", "Layer", "Stream", "docker_archive", "layer_descriptor", "oci_layout"]
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -115,3 +116,25 @@ def _header(name: str, size: int) -> bytes:
     member = TarInfo(name)
     member.size = size
     return member.tobuf(GNU_FORMAT)
+
+
+class Stream(io.RawIOBase):
+    """Chunks as a file that can only be read on."""
+
+    def __init__(self, chunks: Iterator[bytes]):
+        super().__init__()
+        self._chunks = chunks
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self._rest = chunk
+        end = len(self._rest) if size < 0 else size
+        data, self._rest = self._rest[:end], self._rest[end:]
+        return data

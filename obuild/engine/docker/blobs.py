@@ -9,14 +9,13 @@ What is learnt of a layer stays known.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from threading import Lock
 from typing import Any
 
-from obuild.engine.docker.archives import Descriptor, oci_layout
+from obuild.engine.docker.archives import Descriptor, Stream, oci_layout
 from obuild.engine.docker.connection import DaemonError
 from obuild.engine.docker.daemon import Daemon, ImageFacts
 from obuild.errors import EngineError
@@ -131,7 +130,7 @@ def _small_blobs(chunks: Iterator[bytes]) -> Iterator[tuple[str, Any]]:
     """Digest and value of each JSON document among the blobs of an image's archive."""
     import tarfile
 
-    with tarfile.open(fileobj=_Stream(chunks), mode="r|", bufsize=_CHUNK) as archive:
+    with tarfile.open(fileobj=Stream(chunks), mode="r|", bufsize=_CHUNK) as archive:
         for member in archive:
             if not member.name.startswith("blobs/sha256/") or member.size > _SMALL:
                 continue
@@ -141,25 +140,3 @@ def _small_blobs(chunks: Iterator[bytes]) -> Iterator[tuple[str, Any]]:
             except ValueError:
                 continue  # a small layer
             yield f"sha256:{member.name.rpartition('/')[2]}", value
-
-
-class _Stream(io.RawIOBase):
-    """Chunks as a file that can only be read on."""
-
-    def __init__(self, chunks: Iterator[bytes]):
-        super().__init__()
-        self._chunks = chunks
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return b""
-            self._rest = chunk
-        end = len(self._rest) if size < 0 else size
-        data, self._rest = self._rest[:end], self._rest[end:]
-        return data

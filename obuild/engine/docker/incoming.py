@@ -12,6 +12,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from obuild.engine import PutFiles
+from obuild.engine.docker.archives import Stream
 from obuild.engine.docker.destination import Destination, Guest, show
 from obuild.errors import BuildError, Cancelled
 from obuild.source import decode
@@ -24,6 +25,7 @@ __all__ = ["Incoming", "folders_of"]
 _ENCODING = "utf-8"
 _ERRORS = "surrogateescape"
 _XATTR = "SCHILY.xattr."
+_WHITEOUT = b".wh."
 
 
 class Incoming:
@@ -37,7 +39,11 @@ class Incoming:
     def __init__(self, destination: Destination, action: PutFiles, cancel: Event):
         self.ended = False
         self._cancel = cancel
-        self._source = action.files.tar(b"/".join(destination.path))
+        self._root = b"/".join(destination.path)
+        self._files = action.files
+        self._source = action.files.tar(self._root)
+        self._looked = False
+        self._tail = b""
         self._pending = self._fitted(destination, action)
 
     def take(self, limit: int) -> Iterator[bytes]:
@@ -56,13 +62,30 @@ class Incoming:
     def _next(self) -> bytes:
         if self._cancel.is_set():
             raise Cancelled("cancelled")
-        pending, self._pending = self._pending, b""
-        if pending:
-            return pending
-        piece = next(self._source, None)
-        if piece is None:
-            self.ended = True
+        piece: bytes | None = self._pending
+        self._pending = b""
+        if not piece:
+            piece = next(self._source, None)
+            self.ended = piece is None
+        if piece:
+            self._look_for_whiteouts(piece)
         return piece or b""
+
+    def _look_for_whiteouts(self, piece: bytes) -> None:
+        """In a layer a file called ``.wh.NAME`` says that NAME is gone (OCI image spec,
+        "Whiteouts"), so no image can hold such a file. The bytes may stand in a file's
+        content as well; then the names alone are gone through, once."""
+        suspicious = _WHITEOUT in self._tail + piece[: len(_WHITEOUT)] or _WHITEOUT in piece
+        self._tail = piece[1 - len(_WHITEOUT) :]
+        if not suspicious or self._looked:
+            return
+        self._looked = True
+        for name in _names(self._files.tar(self._root)):
+            if name.rpartition("/")[2].startswith(_WHITEOUT.decode()):
+                raise BuildError(
+                    f"no image can hold a file called {name}: such a name marks a file as gone",
+                    hint="leave it out of the copy, or give it another name",
+                )
 
     def _fitted(self, destination: Destination, action: PutFiles) -> bytes:
         """The beginning of the stream: missing folders, and what was read to see how it fits."""
@@ -125,6 +148,16 @@ def folders_of(guest: Guest, destination: Destination) -> Iterator[bytes]:
             yield member.tobuf(tarfile.PAX_FORMAT, _ENCODING, _ERRORS)
         else:
             yield member.tobuf(tarfile.GNU_FORMAT, _ENCODING, _ERRORS)
+
+
+def _names(pieces: Iterator[bytes]) -> Iterator[str]:
+    import tarfile
+
+    with tarfile.open(
+        fileobj=Stream(pieces), mode="r|", encoding=_ENCODING, errors=_ERRORS
+    ) as archive:
+        for member in archive:
+            yield member.name
 
 
 def _missing_folder(path: tuple[bytes, ...]) -> bytes:
