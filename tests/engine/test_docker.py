@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import pytest
 from docker import APIClient
+from docker.errors import ImageNotFound
 
 from obuild.engine.docker import DockerEngine
 from obuild.engine.docker.glance import glance
@@ -73,13 +74,39 @@ def test_restore_gives_every_field_of_the_base(
     assert _config(api, image)["Volumes"]
 
 
+def test_restore_leaves_no_image_without_a_name(
+    engine: DockerEngine, steps: Steps, base: str, api: APIClient
+) -> None:
+    parent = steps.run(base, "echo 1 > /f")
+    child = steps.run(parent, "echo 2 > /f")
+    before = [engine.inspect(key).id for key in (parent, child)]
+    engine.restore(parent, base)
+    engine.restore(child, base)
+    after = [engine.inspect(key).id for key in (parent, child)]
+    engine.delete([child, parent])
+    for image in (*before, *after):
+        with pytest.raises(ImageNotFound):
+            _inspect(api, image)
+
+
+def test_restore_takes_no_name_of_the_user_s(
+    engine: DockerEngine, steps: Steps, base: str, api: APIClient, prefix: str
+) -> None:
+    step = steps.run(base, "echo > /f")
+    engine.publish(step, f"{prefix}-mine")
+    old = engine.inspect(step).id
+    engine.restore(step, base)
+    engine.delete([])  # waits for what is done beside the build
+    assert _inspect(api, f"{prefix}-mine")["Id"] == old != engine.inspect(step).id
+
+
 def test_a_run_leaves_no_label_and_no_variable_of_its_own(
     steps: Steps, base: str, api: APIClient, prefix: str
 ) -> None:
     step = steps.run(base, "true", env=[("SECRET", "do-not-keep")])
-    found = _inspect(api, f"{prefix}-image-{step}")
-    assert not found["Config"]["Labels"]
-    assert "do-not-keep" not in str(found)
+    config = _inspect(api, f"{prefix}-image-{step}")["Config"]
+    assert not config["Labels"]
+    assert "do-not-keep" not in str(config)
 
 
 def test_history_of_the_base_stays_and_the_mark_is_last(

@@ -90,7 +90,8 @@ class DockerEngine:
         if cancel.is_set():
             raise Cancelled("cancelled")
         if isinstance(action, Import):
-            return self._import(key, action.image)
+            self._images.take(key, action.image)
+            return Snapshot(key, action.image.id)
         if parent is None:
             raise ValueError("only an import has no parent")
         match action:
@@ -150,10 +151,6 @@ class DockerEngine:
             self._daemon.removals.close()
         finally:
             self._daemon.connection.close()
-
-    def _import(self, key: str, image: ResolvedImage) -> Snapshot:
-        self._daemon.tag(image.id, self._daemon.names.image(key))
-        return Snapshot(key, image.id)
 
     @cached_property
     def _info(self) -> Mapping[str, Any]:

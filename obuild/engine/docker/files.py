@@ -98,6 +98,7 @@ class Puts:
         names = self._daemon.names
         facts = self._images.facts(parent)
         self._thin.load(names.image(key), names.image(parent), facts, facts.config, layer)
+        self._images.forget(key)
         return Snapshot(key, self._images.facts(key).id)
 
     def _commit(self, key: str, parent: str, name: str, pieces: Iterator[bytes]) -> Snapshot:

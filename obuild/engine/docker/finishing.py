@@ -25,23 +25,24 @@ class Finishing:
         """See the engine's protocol. Where nothing can be loaded the configuration is left
         as the commit made it."""
         wanted = self._images.facts(base).config
-        facts = self._images.facts(key)
-        if facts.config == wanted or not can.thin_load:
+        if self._images.config(key) == wanted or not can.thin_load:
             return
+        facts = self._images.facts(key)
         name = self._daemon.names.image(key)
         self._thin.load(name, name, facts, wanted)
         self._images.remember(key, wanted)
-        self._daemon.removals.add(name, lambda: self._drop(facts.id))
+        if facts.tags == (f"{name}:latest",):
+            self._daemon.removals.add(name, lambda: self._drop(facts.id))
 
     def seal(self, key: str, parent: str, action: Seal, can: Capabilities) -> Snapshot:
         """See ``Engine.execute``."""
         config = sealed(self._images.config(action.base), action.config)
-        facts = self._images.facts(parent)
         name, source = self._daemon.names.image(key), self._daemon.names.image(parent)
         if can.thin_load:
-            self._thin.load(name, source, facts, config)
+            self._thin.load(name, source, self._images.facts(parent), config)
         else:
             self._commit(key, source, config)
+        self._images.forget(key)
         return Snapshot(key, self._images.facts(key).id)
 
     def _commit(self, key: str, source: str, config: Config) -> None:
@@ -55,10 +56,8 @@ class Finishing:
             self._daemon.commit(name, self._daemon.names.image(key), {**lists, **config})
 
     def _drop(self, image: str) -> None:
-        """Remove the image that has lost its name, unless it has others or others stand on it."""
-        found = self._daemon.inspect_image(image)
-        if found is None or found.tags:
-            return
+        """Remove the image that has lost its last name. Where others stand on it Docker
+        refuses, and removes it with the last of them."""
         try:
             self._daemon.remove_image(image)
         except DaemonError as error:

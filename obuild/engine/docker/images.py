@@ -33,6 +33,8 @@ class Images:
         self._names = daemon.names
         self._lock = Lock()
         self._configs: dict[str, Config] = {}
+        self._facts: dict[str, ImageFacts] = {}
+        self._resolved: dict[str, ImageFacts] = {}
 
     def resolve(
         self, reference: str, platform: str | None, emit: Emit, step: int, *, pull: bool
@@ -54,21 +56,36 @@ class Images:
                 f"the image {reference} is for {_platform(found)}, not for {platform}",
                 hint="ask for a platform that the image has",
             )
+        with self._lock:
+            self._resolved[found.id] = found
         return _resolved(reference, found)
 
     def facts(self, key: str) -> ImageFacts:
         """Raises ``EngineError`` if there is no such snapshot."""
+        with self._lock:
+            known = self._facts.get(key)
+        if known is not None:
+            return known
         found = self._daemon.inspect_image(self._names.image(key))
         if found is None:
             raise EngineError(
                 f"there is no image {self._names.image(key)}",
                 hint="somebody removed it meanwhile; start again",
             )
-        self.remember(key, found.config)
+        self.remember(key, found.config, found)
         return found
 
     def inspect(self, key: str) -> ResolvedImage:
+        self.forget(key)
         return _resolved(self._names.image(key), self.facts(key))
+
+    def take(self, key: str, image: ResolvedImage) -> None:
+        """The image itself becomes the snapshot."""
+        self._daemon.tag(image.id, self._names.image(key))
+        with self._lock:
+            found = self._resolved.get(image.id)
+        if found is not None:
+            self.remember(key, found.config, found)
 
     def config(self, key: str) -> Config:
         """The snapshot's configuration, asked for only if it is not known yet."""
@@ -76,13 +93,18 @@ class Images:
             known = self._configs.get(key)
         return known if known is not None else self.facts(key).config
 
-    def remember(self, key: str, config: Config) -> None:
+    def remember(self, key: str, config: Config, facts: ImageFacts | None = None) -> None:
+        """What the snapshot is now; what was known before is forgotten."""
         with self._lock:
             self._configs[key] = config
+            self._facts.pop(key, None)
+            if facts is not None:
+                self._facts[key] = facts
 
     def forget(self, key: str) -> None:
         with self._lock:
             self._configs.pop(key, None)
+            self._facts.pop(key, None)
 
     def exists(self, key: str) -> bool:
         return self._daemon.inspect_image(self._names.image(key)) is not None
