@@ -16,7 +16,7 @@ from tests.bench.programs import Programs, own_daemon
 from tests.bench.rows import Row, table
 from tests.setup import client, images
 from tests.setup.default import ensure_default
-from tests.setup.shell import SetupError, say
+from tests.setup.shell import SetupError, end_in_good_order, say
 
 __all__ = ["main"]
 
@@ -118,4 +118,5 @@ def _touch_one(tree: Path) -> None:
 
 
 if __name__ == "__main__":
+    end_in_good_order()
     sys.exit(main())

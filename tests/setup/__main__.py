@@ -15,7 +15,7 @@ import sys
 from tests import engines
 from tests.setup import client, default, images, registry
 from tests.setup.daemons import Daemon
-from tests.setup.shell import SetupError, say
+from tests.setup.shell import SetupError, end_in_good_order, say
 
 __all__ = ["main"]
 
@@ -83,4 +83,5 @@ def down(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    end_in_good_order()
     sys.exit(main(sys.argv[1:]))

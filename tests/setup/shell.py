@@ -5,13 +5,23 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-__all__ = ["SetupError", "cache_folder", "is_root", "locked", "output", "run", "say"]
+__all__ = [
+    "SetupError",
+    "cache_folder",
+    "end_in_good_order",
+    "is_root",
+    "locked",
+    "output",
+    "run",
+    "say",
+]
 
 
 class SetupError(Exception):
@@ -20,6 +30,12 @@ class SetupError(Exception):
 
 def say(message: str) -> None:
     print(f"setup: {message}", file=sys.stderr, flush=True)
+
+
+def end_in_good_order() -> None:
+    """Let SIGTERM and SIGHUP end the program as Ctrl-C does: what it started is stopped."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
 
 
 def is_root() -> bool:

@@ -50,6 +50,7 @@ _FIELDS = (
     "ArgsEscaped",
 )
 _ACTING = ("Volumes", "Healthcheck", "OnBuild")
+_LOST = ("Shell", "StopTimeout", "ArgsEscaped")  # unless the body of a commit has them
 
 
 def tidy(config: Config | None) -> Config:
@@ -91,9 +92,7 @@ def commit_body(parent: Config, variables: Iterable[str]) -> dict[str, Any]:
         "Entrypoint": list(parent.get("Entrypoint") or ()),
         "Cmd": list(parent.get("Cmd") or ()),
     }
-    if parent.get("Shell"):
-        body["Shell"] = list(parent["Shell"])
-    return body
+    return body | {name: parent[name] for name in _LOST if parent.get(name)}
 
 
 def committed(parent: Config, body: Config, user: str, workdir: str) -> Config:
