@@ -50,8 +50,11 @@ def _config(host: str, name: str) -> dict[str, Any]:
 
 
 def _containers(host: str, prefix: str) -> list[str]:
-    return [name for kind, name in leftovers.objects(host)
-            if kind == "container" and name.startswith(prefix)]
+    return [
+        name
+        for kind, name in leftovers.objects(host)
+        if kind == "container" and name.startswith(prefix)
+    ]
 
 
 def test_first_and_second_run(
@@ -92,9 +95,7 @@ def _settings(image: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in image["Config"].items() if value}
 
 
-def test_a_name_gets_the_last_scope(
-    obuild: Obuild, project: Path, engine_host: str, store_path: Path
-) -> None:
+def test_a_name_gets_the_last_scope(obuild: Obuild, project: Path, engine_host: str) -> None:
     name = "obuild-test/sealed:1"
     done = obuild("run", "simple.spec", "-t", name, cwd=project)
     assert done.returncode == 0, done.stderr
@@ -143,7 +144,12 @@ def test_a_failing_step(obuild: Obuild, tmp_path: Path, store_path: Path, engine
     ],
 )
 def test_bad_input(
-    spec: str, code: int, words: bytes, obuild: Obuild, tmp_path: Path, store_path: Path,
+    spec: str,
+    code: int,
+    words: bytes,
+    obuild: Obuild,
+    tmp_path: Path,
+    store_path: Path,
     engine_host: str,
 ) -> None:
     (tmp_path / "x.spec").write_text(spec)
@@ -190,9 +196,7 @@ def _plain(text: str) -> list[str]:
 
 def _without_cache(text: str) -> str:
     """The heading of a run as it is without its cache, which moves to the first line."""
-    return re.sub(
-        r"\(run \(cache \(wax \(target /wax\)\)\)\n +\(network", "(run (network", text
-    )
+    return re.sub(r"\(run \(cache \(wax \(target /wax\)\)\)\n +\(network", "(run (network", text)
 
 
 def test_json_progress(obuild: Obuild, project: Path) -> None:
@@ -294,8 +298,13 @@ def test_one_signal_cleans_up(
 
 @pytest.mark.parametrize("how", ["twice", "kill"])
 def test_what_the_dead_leave_is_removed_by_the_next_run(
-    how: str, docker_env: dict[str, str], tmp_path: Path, store_path: Path, engine_host: str,
-    obuild: Obuild, project: Path,
+    how: str,
+    docker_env: dict[str, str],
+    tmp_path: Path,
+    store_path: Path,
+    engine_host: str,
+    obuild: Obuild,
+    project: Path,
 ) -> None:
     (tmp_path / "long.spec").write_text(LONG)
     assert obuild("run", "simple.spec", cwd=project).returncode == 0
@@ -355,7 +364,8 @@ def test_a_closed_standard_stream(
 
 def test_output_that_would_act_on_a_terminal_does_not(obuild: Obuild, tmp_path: Path) -> None:
     (tmp_path / "x.spec").write_text(
-        r"""((from busybox) (shell /bin/sh -c) (run (shell "printf '\\033[2J[/bold]\\rdone\\n\\377\\000'
+        r"""((from busybox) (shell /bin/sh -c)
+ (run (shell "printf '\\033[2J[/bold]\\rdone\\n\\377\\000'
  head -c 300000 /dev/zero | tr '\\0' y")))"""
     )
     done = obuild("run", "x.spec", cwd=tmp_path)

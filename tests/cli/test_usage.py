@@ -116,7 +116,7 @@ def test_docker_users_spelling(obuild: Obuild, spec: Path) -> None:
 
 def test_plan_as_json(obuild: Obuild, tmp_path: Path) -> None:
     (tmp_path / "x.spec").write_text(
-        '((build b ((from busybox))) (from busybox) (copy (from (build b)) (src a) (dst /a))'
+        "((build b ((from busybox))) (from busybox) (copy (from (build b)) (src a) (dst /a))"
         ' (run (shell "x")))'
     )
     done = obuild("plan", "x.spec", "--json", cwd=tmp_path)
@@ -167,7 +167,9 @@ def test_dockerfile_as_a_program(style: str, obuild: Obuild, tmp_path: Path) -> 
 def test_check_tells_errors_warnings_and_clean(obuild: Obuild, spec: Path) -> None:
     assert obuild("check", "simple.spec", cwd=spec.parent).returncode == 0
     doubtful = spec.parent / "doubtful.spec"
-    doubtful.write_text("((build unused ((from busybox))) (from busybox) (copy (src a b) (dst /x)))")
+    doubtful.write_text(
+        "((build unused ((from busybox))) (from busybox) (copy (src a b) (dst /x)))"
+    )
     done = obuild("check", "doubtful.spec", "--json", cwd=spec.parent)
     assert done.returncode == 1
     found = json.loads(done.stdout)

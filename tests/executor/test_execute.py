@@ -14,14 +14,18 @@ from obuild.engine.rehearsal import RehearsalEngine
 from obuild.errors import Cancelled, ImageError, ScriptError, SourceError, StepFailed
 from obuild.events import (
     BuildFinished,
-    Event as Happening,
     Heading,
-    StepFailed as StepFailedEvent,
     StepHit,
     StepOutput,
     StepSaved,
     StepStarted,
     StepWaiting,
+)
+from obuild.events import (
+    Event as Happening,
+)
+from obuild.events import (
+    StepFailed as StepFailedEvent,
 )
 from obuild.executor import Executor, Inputs, Options, Result
 from obuild.frontend.obuilder import read_spec
@@ -103,7 +107,7 @@ def test_a_first_build_does_every_step(stage: Stage) -> None:
     assert len(rows) == 4
     record = stage.store.record(result.key)
     assert record is not None
-    assert record.title == '(run (shell check))'
+    assert record.title == "(run (shell check))"
     assert record.preimage.startswith("((base ")
 
 
@@ -265,7 +269,9 @@ def test_nested_builds_run_first_and_share_steps(stage: Stage) -> None:
 
 def test_a_copy_from_a_build_is_refused_before_anything_runs(stage: Stage) -> None:
     with pytest.raises(ScriptError, match="build context only"):
-        stage.build("((build a ((from busybox))) (from busybox) (copy (from (build a)) (src x) (dst /x)))")
+        stage.build(
+            "((build a ((from busybox))) (from busybox) (copy (from (build a)) (src x) (dst /x)))"
+        )
     assert stage.actions() == []
 
 
