@@ -30,11 +30,13 @@ class Request:
     verbose: bool
 
 
-def docker_engine(prefix: str, emit: Emit, *, verbose: bool = False) -> Engine:
+def docker_engine(
+    prefix: str, emit: Emit, *, session: str | None = None, verbose: bool = False
+) -> Engine:
     """The Docker engine that the environment names; loads the SDK."""
     from obuild.engine.docker import DockerEngine
 
-    return DockerEngine(prefix, environment=os.environ, emit=emit, verbose=verbose)
+    return DockerEngine(prefix, environment=os.environ, session=session, emit=emit, verbose=verbose)
 
 
 def open_context(folder: str, store: Store | None, *, stat_cache: bool) -> BuildContext:
@@ -67,7 +69,7 @@ def _build(
     )
     executor = Executor(
         store,
-        lambda: docker_engine(store.prefix, emit, verbose=request.verbose),
+        lambda session: docker_engine(store.prefix, emit, session=session, verbose=request.verbose),
         _glance(store.prefix),
         inputs,
         emit,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from secrets import token_hex
+from threading import Event
 
 from obuild.engine import Action, Cancel, Engine, Import, PutFiles, ResolvedImage, RunCommand
 from obuild.errors import EngineError, ImageError, ScriptError
@@ -34,12 +37,13 @@ class Result:
 
 
 class Executor:
-    """Runs one build. ``engine`` makes the engine, at the first step that needs it."""
+    """Runs one build. ``engine`` makes the engine, at the first step that needs it; it is
+    given the name of the session, which is locked in the store while the engine is used."""
 
     def __init__(
         self,
         store: Store,
-        engine: Callable[[], Engine],
+        engine: Callable[[str], Engine],
         glance: Glance,
         inputs: Inputs,
         emit: Emit,
@@ -54,6 +58,7 @@ class Executor:
         self._emit = emit
         self._cancel = cancel
         self._opened: Engine | None = None
+        self._ending = ExitStack()
         self._lookup = Lookup(store, glance)
         self._performer = Performer(
             store,
@@ -70,7 +75,13 @@ class Executor:
     def engine(self) -> Engine:
         """The engine, opened at the first call: leftovers gone, the index put right."""
         if self._opened is None:
-            self._opened = open_engine(self._store, self._make_engine(), self._emit)
+            # A lock for as long as the engine is used: whoever finds it abandoned knows that
+            # something may have been left behind, though no step was in work.
+            session = f"session-{token_hex(8)}"
+            self._ending.enter_context(self._store.lock(session, Event(), lambda: None))
+            engine = open_engine(self._store, self._make_engine(session), self._emit, session)
+            self._ending.callback(engine.close)
+            self._opened = engine
             guest_os = self._opened.capabilities.guest_os
             if self._platform is not None and by_os(guest_os) != self._platform:
                 raise EngineError(
@@ -105,8 +116,7 @@ class Executor:
 
     def close(self) -> None:
         """End the engine's work in the background. Raises what went wrong there."""
-        if self._opened is not None:
-            self._opened.close()
+        self._ending.close()
 
     def _finish(self, key: str, scope: Scope, base: str) -> str | None:
         """The result gets its base's configuration; the user's names get a sealed image."""

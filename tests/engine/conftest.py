@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from secrets import token_hex
 
@@ -10,6 +9,7 @@ import pytest
 from docker import APIClient
 
 from obuild.engine.docker import DockerEngine
+from tests import engines
 from tests.engine.bases import Steps
 from tests.setup import client
 
@@ -31,16 +31,20 @@ def api(engine_host: str) -> Iterator[APIClient]:
 
 @pytest.fixture
 def engine(
-    engine_host: str, prefix: str, api: APIClient, clean_env: dict[str, str]
+    engine_under_test: engines.Engine, prefix: str, api: APIClient, clean_env: dict[str, str]
 ) -> Iterator[DockerEngine]:
-    """Afterwards everything of the prefix is gone, and nothing was left without a name."""
+    """Afterwards everything of the prefix is gone, and nothing was left without a name (where
+    nobody else may be at work on the same engine)."""
+    alone = engine_under_test.daemon is not None or engines.under_ci()
     before = _untagged(api)
-    made = DockerEngine(prefix, host=engine_host, environment=clean_env, emit=lambda _: None)
+    made = DockerEngine(
+        prefix, host=engine_under_test.host, environment=clean_env, emit=lambda _: None
+    )
     yield made
     made.clean()
     made.close()
     assert not names_of(api, prefix)
-    if not os.environ.get("OBUILD_TEST_SHARED"):
+    if alone:
         assert _untagged(api) <= before
 
 

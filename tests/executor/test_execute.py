@@ -56,7 +56,8 @@ class Stage:
         self.glanced.append(list(keys))
         return [self.engine.exists(key) for key in keys]
 
-    def _engine(self) -> RehearsalEngine:
+    def _engine(self, session: str) -> RehearsalEngine:
+        assert self.store.alive(session)
         self.engines += 1
         return self.engine
 
@@ -299,7 +300,7 @@ def test_who_comes_second_waits_and_takes_the_result(stage: Stage, tmp_path: Pat
     with Store.open(stage.path) as store:
         executor = Executor(
             store,
-            lambda: stage.engine,
+            lambda _: stage.engine,
             lambda _: None,
             Inputs(lambda: BuildContext(str(stage.context)), {}, Options()),
             emit,
@@ -307,6 +308,7 @@ def test_who_comes_second_waits_and_takes_the_result(stage: Stage, tmp_path: Pat
             spec="x.spec",
         )
         executor.run(read_spec(Text("x.spec", SPEC.encode())))
+        executor.close()
     first.join(20)
     runs = [a for a in stage.engine.performed if isinstance(a, RunCommand)]
     assert [run.step.cmd for run in runs].count("make") == 1

@@ -35,7 +35,7 @@ _PING_EVERY = 5.0
 _HINTS = (
     (
         "no space left",
-        "see `docker system df`; `obuild prune` and `docker system prune` free space",
+        "see `docker system df`; `obuild clean` and `docker system prune` free space",
     ),
     ("max depth exceeded", "join some of the steps: Docker keeps at most 125 layers in an image"),
     ("network", "see `docker network ls` for the networks that there are"),
@@ -148,6 +148,14 @@ class Connection:
         if errors:
             raise errors[0]
         return results[0]
+
+    def version(self) -> tuple[int, int]:
+        """The API version that the daemon speaks, as numbers."""
+        with self._lock:
+            if self._version is None:
+                self._version = self._negotiate()
+            major, _, minor = self._version.partition(".")
+        return int(major), int(minor)
 
     def close(self) -> None:
         with self._lock:

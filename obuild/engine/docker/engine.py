@@ -25,6 +25,7 @@ from obuild.engine.docker.connection import Connection
 from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.files import Puts
 from obuild.engine.docker.finishing import Finishing
+from obuild.engine.docker.idle import Idle
 from obuild.engine.docker.images import Images
 from obuild.engine.docker.names import Names
 from obuild.engine.docker.parents import Parents
@@ -44,7 +45,8 @@ class DockerEngine:
     """Runs steps in containers of a Docker daemon and keeps snapshots as its images.
 
     ``prefix`` begins the names of all objects. ``host`` None: the daemon that ``environment``
-    (what ``os.environ`` holds) and the docker contexts name. ``jobs``: containers at a time.
+    (what ``os.environ`` holds) and the docker contexts name. ``session`` names what helps a
+    whole build along (see ``idle``); None: nothing does. ``jobs``: containers at a time.
     ``timeout``: seconds in which the daemon must answer. With ``verbose`` every call is
     emitted as ``EngineCalled``. Nothing is asked of the daemon before the first call.
     """
@@ -56,6 +58,7 @@ class DockerEngine:
         host: str | None = None,
         environment: Mapping[str, str] | None = None,
         emit: Emit,
+        session: str | None = None,
         jobs: int = 2,
         timeout: float = _TIMEOUT,
         verbose: bool = False,
@@ -66,7 +69,10 @@ class DockerEngine:
         thin = ThinLoads(self._daemon, lambda: self._containerd)
         parents = Parents(self._daemon, self._images, thin, lambda: self.capabilities)
         turns = Semaphore(jobs)
-        self._runs = Runs(self._daemon, self._images, parents, lambda: self._platform, turns)
+        self._idle = Idle(self._daemon, session)
+        self._runs = Runs(
+            self._daemon, self._images, parents, lambda: self._platform, turns, self._idle
+        )
         self._puts = Puts(self._daemon, self._images, parents, thin)
         self._finishing = Finishing(self._daemon, self._images, thin)
 
@@ -148,9 +154,12 @@ class DockerEngine:
     def close(self) -> None:
         """Wait for what is still being removed. Raises ``EngineError`` if that failed."""
         try:
-            self._daemon.removals.close()
+            self._idle.close()
         finally:
-            self._daemon.connection.close()
+            try:
+                self._daemon.removals.close()
+            finally:
+                self._daemon.connection.close()
 
     @cached_property
     def _info(self) -> Mapping[str, Any]:

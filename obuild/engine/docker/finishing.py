@@ -27,6 +27,7 @@ class Finishing:
         wanted = self._images.facts(base).config
         if self._images.config(key) == wanted or not can.thin_load:
             return
+        self._daemon.removals.begin()  # no command is started any more
         facts = self._images.facts(key)
         name = self._daemon.names.image(key)
         self._thin.load(name, name, facts, wanted)

@@ -20,11 +20,11 @@ _RUNNING = ("running", "paused", "restarting")
 
 
 def sweep(daemon: Daemon, alive: Callable[[str], bool]) -> list[str]:
-    """See the engine's protocol."""
+    """See the engine's protocol; idle containers are their session's."""
     removed = []
     for name, row in _containers(daemon):
-        key = daemon.names.key_of_container(name)
-        if key is None or alive(key):
+        owner = daemon.names.key_of_container(name) or daemon.names.session_of_idle(name)
+        if owner is None or alive(owner):
             continue
         if row.get("State") in _RUNNING and not _is_own(daemon, row["Id"]):
             raise _at_work(name, row)

@@ -28,6 +28,10 @@ class Names:
     def container(self, key: str) -> str:
         return f"{self.prefix}-container-{key}"
 
+    def idle(self, session: str) -> str:
+        """The container that lends its network to the runs of one session."""
+        return f"{self.prefix}-idle-{session}"
+
     @property
     def libexec(self) -> str:
         """The volume that bears the mark of the store."""
@@ -43,6 +47,10 @@ class Names:
     def key_of_container(self, name: str) -> str | None:
         """The key of a container's name, with or without the slash that the API puts before."""
         return self._key(name.removeprefix("/"), "-container-")
+
+    def session_of_idle(self, name: str) -> str | None:
+        start = f"{self.prefix}-idle-"
+        return name.removeprefix(start) if name.startswith(start) else None
 
     def _key(self, name: str, kind: str) -> str | None:
         start = self.prefix + kind
