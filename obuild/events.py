@@ -8,7 +8,8 @@ outermost first, empty for the outermost. Times are seconds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from obuild.values import Value
 
 __all__ = [
     "BuildFinished",
@@ -29,20 +30,17 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class StageStarted:
+class StageStarted(Value):
     """A nested build begins; its own name is the last of ``within``."""
 
     within: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StageFinished:
+class StageFinished(Value):
     within: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Heading:
+class Heading(Value):
     """An op is reached, whether or not it makes a step.
 
     ``text`` is what OBuilder prints for it: ``(from NAME)`` or ``WORKDIR: (op …)``, on
@@ -53,8 +51,7 @@ class Heading:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class StepStarted:
+class StepStarted(Value):
     """A step is looked up in the store. ``title`` is one line; ``where`` is FILE:LINE."""
 
     step: int
@@ -65,16 +62,14 @@ class StepStarted:
     where: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StepWaiting:
+class StepWaiting(Value):
     """Somebody else has the step in work, or it waits for its turn; ``reason`` says which."""
 
     step: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class StepOutput:
+class StepOutput(Value):
     """Bytes that the step printed; chunks, not lines. ``replayed``: from the stored log."""
 
     step: int
@@ -82,8 +77,7 @@ class StepOutput:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PullProgress:
+class PullProgress(Value):
     """The state of one part of a pull. Sizes are bytes; ``total`` may be unknown."""
 
     step: int
@@ -93,22 +87,19 @@ class PullProgress:
     total: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StepHit:
+class StepHit(Value):
     step: int
     key: str
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class StepSaved:
+class StepSaved(Value):
     step: int
     key: str
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class StepFailed:
+class StepFailed(Value):
     """The step did not get through.
 
     ``status`` and ``command`` are those of the process, if it came to one; ``hint`` is what
@@ -125,21 +116,18 @@ class StepFailed:
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EngineCalled:
+class EngineCalled(Value):
     """A call of the engine, as the nearest command line that a user could type."""
 
     command: str
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(Value):
     message: str
     where: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BuildFinished:
+class BuildFinished(Value):
     """The last event. ``key`` is the result's, None if the build did not get to one."""
 
     key: str | None

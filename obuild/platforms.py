@@ -6,13 +6,12 @@ ask which system obuild itself runs on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from obuild.values import Value
 
 __all__ = ["LINUX", "WINDOWS", "Platform", "by_os"]
 
 
-@dataclass(frozen=True, slots=True)
-class Platform:
+class Platform(Value):
     """What OBuilder assumes of a guest (its ``lib/build.ml``, ``Context.v``)."""
 
     os: str

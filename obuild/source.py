@@ -6,7 +6,7 @@ values made from the text and is never part of their identity.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from obuild.values import Value, field
 
 __all__ = ["Place", "Text", "decode", "encode"]
 
@@ -23,16 +23,14 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Value):
     """The content of one file, under the name by which the user called it."""
 
     name: str
     data: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Value):
     """Bytes ``start`` to ``end`` (excluded) of ``text``."""
 
     text: Text

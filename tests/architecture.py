@@ -15,7 +15,7 @@ from pathlib import Path
 __all__ = ["LAYERS", "MAX_LINES", "Module", "read", "violations"]
 
 LAYERS = {
-    **dict.fromkeys(("source", "errors", "platforms", "resources"), 0),
+    **dict.fromkeys(("source", "errors", "platforms", "resources", "values"), 0),
     **dict.fromkeys(("sexp", "events"), 1),
     "ir": 2,
     **dict.fromkeys(("frontend", "frontend.obuilder", "frontend.dockerfile", "context"), 3),

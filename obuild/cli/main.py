@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 
 from obuild import __version__
@@ -44,42 +45,64 @@ exit status: 0 done, 1 a step failed, 2 wrong usage or build script, 3 the engin
 4 the store failed, 130 cancelled"""
 
 
-def build_parser(only: str | None = None) -> argparse.ArgumentParser:
-    """The parser of all commands, or of ``only`` one, which is quicker to make."""
+def build_parser(loaded: Collection[str] = COMMANDS.keys()) -> argparse.ArgumentParser:
+    """The parser of the commands ``loaded``; of none, one that lists all of them."""
     parser = argparse.ArgumentParser(
         "obuild",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_formatter,
     )
     parser.add_argument("--version", action="version", version=f"obuild {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", dest="command", required=True)
-    for name, summary in COMMANDS.items():
-        if only in (None, name):
-            module = import_module(f"obuild.cli.commands.{name}")
-            command = commands.add_parser(
-                name,
-                help=summary,
-                description=(module.__doc__ or "").split("\n\n")[0],
-                epilog=module.EPILOG,
-                formatter_class=argparse.RawDescriptionHelpFormatter,
-            )
-            module.register(command)
-            command.set_defaults(run=module.run)
+    for name in loaded or COMMANDS:
+        summary = COMMANDS[name]
+        if not loaded:
+            commands.add_parser(name, help=summary, add_help=False)
+            continue
+        module = import_module(f"obuild.cli.commands.{name}")
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=(module.__doc__ or "").split("\n\n")[0],
+            epilog=module.EPILOG,
+            formatter_class=_formatter,
+        )
+        module.register(command)
+        command.set_defaults(run=module.run)
     return parser
 
 
-def _chosen(arguments: Sequence[str]) -> str | None:
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """As ``shutil.get_terminal_size`` finds them, which loads three compression libraries."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
+    if sys.__stdout__ is None:
+        return 80
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80
+    except (ValueError, OSError):
+        return 80
+
+
+def _chosen(arguments: Sequence[str]) -> Collection[str]:
     """The command, if it is the first word: then no other need be loaded."""
     if arguments and arguments[0] in COMMANDS:
-        return arguments[0]
+        return arguments[:1]
     word = next((a for a in arguments if not a.startswith("-")), None)
-    if arguments and word == arguments[0]:
+    if word is None:
+        return ()
+    if word == arguments[0]:
         near = nearest(word, list(COMMANDS))
         hint = f"did you mean {near}?" if near else "see obuild --help"
         print(f"obuild: there is no command {word!r}; {hint}", file=sys.stderr)
         raise SystemExit(2)
-    return None
+    return COMMANDS.keys()
 
 
 def _hold_standard_streams() -> bool:
@@ -123,3 +146,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("obuild: cancelled", file=sys.stderr)
         return 130
+    finally:
+        gc.freeze()  # or Python looks through everything for garbage while it ends

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass
 
 from obuild.errors import ContextError, ScriptError, UsageError
 from obuild.frontend.obuilder import read_spec
 from obuild.ir.ops import Build
 from obuild.source import Text
+from obuild.values import Value
 
 __all__ = ["Script", "load", "read_text"]
 
@@ -18,8 +18,7 @@ __all__ = ["Script", "load", "read_text"]
 _LEADING = re.compile(rb"\A(?:[ \t\r\n\f]|;[^\n]*|#(?![|;])[^\n]*\n|#\|.*?\|#|#;)*", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(Value):
     """A build script that was read. ``path`` is real, for records; ``context`` a folder."""
 
     build: Build

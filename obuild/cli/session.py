@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from obuild.cli.cancelling import Cancelling
+from obuild.cli.engines import docker_engine, glance_with
 from obuild.cli.script import Script
 from obuild.context import BuildContext, NoDigestCache
-from obuild.engine import Engine
 from obuild.events import Emit
-from obuild.executor import Executor, Inputs, Options, Result
+from obuild.executor.execute import Executor, Result
+from obuild.executor.inputs import Inputs, Options
 from obuild.progress import Renderer
 from obuild.store import Store
+from obuild.values import Value
 
-__all__ = ["Request", "build", "docker_engine"]
+__all__ = ["Request", "build"]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Value):
     """Everything that one build is asked with."""
 
     script: Script
@@ -30,18 +29,9 @@ class Request:
     verbose: bool
 
 
-def docker_engine(
-    prefix: str, emit: Emit, *, session: str | None = None, verbose: bool = False
-) -> Engine:
-    """The Docker engine that the environment names; loads the SDK."""
-    from obuild.engine.docker import DockerEngine
-
-    return DockerEngine(prefix, environment=os.environ, session=session, emit=emit, verbose=verbose)
-
-
-def open_context(folder: str, store: Store | None, *, stat_cache: bool) -> BuildContext:
+def open_context(folder: str, store: Store, *, stat_cache: bool) -> BuildContext:
     """The build context; with the store's digests of its files if they may be used."""
-    cache = store.digests(os.path.realpath(folder)) if store and stat_cache else NoDigestCache()
+    cache = store.digests(os.path.realpath(folder)) if stat_cache else NoDigestCache()
     return BuildContext(folder, cache, cwd=os.getcwd())
 
 
@@ -70,7 +60,7 @@ def _build(
     executor = Executor(
         store,
         lambda session: docker_engine(store.prefix, emit, session=session, verbose=request.verbose),
-        _glance(store.prefix),
+        glance_with(store.prefix),
         inputs,
         emit,
         cancel.flag,
@@ -83,12 +73,3 @@ def _build(
             executor.close()
     finally:
         renderer.close()
-
-
-def _glance(prefix: str) -> Callable[[Sequence[str]], list[bool] | None]:
-    def glance(keys: Sequence[str]) -> list[bool] | None:
-        from obuild.engine.docker.glance import glance as look
-
-        return look(None, os.environ, [f"{prefix}-image-{key}" for key in keys])
-
-    return glance

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from obuild.cli.arguments import store_path
-from obuild.cli.session import docker_engine
+from obuild.cli.engines import docker_engine
 from obuild.engine import Engine
 from obuild.errors import UsageError
 from obuild.events import EngineCalled, Event, Warned
-from obuild.executor import open_engine
+from obuild.executor.opening import open_engine
 from obuild.store import Store
 
 __all__ = ["find_key", "open_both", "open_store", "size_text"]

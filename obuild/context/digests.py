@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+from obuild.values import Value
 
 __all__ = ["DigestCache", "NoDigestCache", "Reading", "StatKey", "read_file", "status_key"]
 
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class StatKey:
+class StatKey(Value):
     """What identifies a state of a file: numbers of its device and inode, its size in bytes,
     the times of its last change of content and of status in nanoseconds."""
 
@@ -55,8 +55,7 @@ class NoDigestCache:
         pass
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Value):
     """A file that was read to its end: ``size`` bytes, and its status after that."""
 
     digest: str

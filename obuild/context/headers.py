@@ -7,7 +7,7 @@ the end, base-256 numbers where octal digits do not suffice (sizes from 8 GiB, t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from obuild.values import Value
 
 __all__ = ["BLOCK", "DIRECTORY", "REGULAR", "SYMLINK", "Attributes", "header", "padding"]
 
@@ -23,8 +23,7 @@ _NAME_BYTES = 100
 _TAIL = b"ustar  \0".ljust(BLOCK - 257, b"\0")
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(Value):
     """Mode bits, owner and group by number, and the time in seconds since 1970."""
 
     mode: int

@@ -7,7 +7,6 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from obuild.context import refusals
@@ -29,27 +28,31 @@ _SECOND = 1_000_000_000
 _SETTLED_NS = 2 * _SECOND
 
 
-@dataclass(slots=True)
 class _Unread:
     """A file whose digest is not known yet, and the state it was seen in."""
 
-    path: str
-    seen: StatKey
-    made: File | None = None
+    __slots__ = ("made", "path", "seen")
+
+    def __init__(self, path: str, seen: StatKey):
+        self.path = path
+        self.seen = seen
+        self.made: File | None = None
 
 
-@dataclass(slots=True)
 class _Folder:
     """A folder whose manifest is made when those of its items are.
 
     ``names`` are those not looked at yet, the next one last.
     """
 
-    path: str
-    mtime: int
-    names: list[bytes]
-    items: list[_Item] = field(default_factory=list)
-    made: Dir | None = None
+    __slots__ = ("items", "made", "mtime", "names", "path")
+
+    def __init__(self, path: str, mtime: int, names: list[bytes]):
+        self.path = path
+        self.mtime = mtime
+        self.names = names
+        self.items: list[_Item] = []
+        self.made: Dir | None = None
 
 
 _Item = File | Symlink | _Unread | _Folder

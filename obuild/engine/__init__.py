@@ -17,13 +17,13 @@ The contract, for every engine:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from threading import Event as Flag
 from typing import Protocol
 
 from obuild.events import Emit
 from obuild.ir.image import ImageConfig
 from obuild.ir.steps import RunStep
+from obuild.values import Value
 
 __all__ = [
     "Action",
@@ -42,8 +42,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(Value):
     """What an engine can do, found out from the engine itself."""
 
     name: str
@@ -53,8 +52,7 @@ class Capabilities:
     max_layers: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Value):
     """Limits of a run: CPUs, memory in bytes, Windows isolation. None: the engine's default."""
 
     cpus: float | None = None
@@ -62,8 +60,7 @@ class Limits:
     isolation: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedImage:
+class ResolvedImage(Value):
     """An image that the engine has. ``id`` is the engine's name for exactly this image.
 
     ``digest`` is the registry's ``sha256:…`` for it, None for an image that was never in a
@@ -75,11 +72,10 @@ class ResolvedImage:
     digest: str | None
     os: str
     architecture: str
-    config: ImageConfig = field(default_factory=ImageConfig)
+    config: ImageConfig = ImageConfig()
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Value):
     """A stored result. ``id`` is the engine's name for it; ``size`` in bytes, if it is cheap."""
 
     key: str
@@ -104,21 +100,18 @@ class Files(Protocol):
     def tar(self, root: bytes) -> Iterator[bytes]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Import:
+class Import(Value):
     """The snapshot is the image itself."""
 
     image: ResolvedImage
 
 
-@dataclass(frozen=True, slots=True)
-class RunCommand:
+class RunCommand(Value):
     step: RunStep
     limits: Limits = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class PutFiles:
+class PutFiles(Value):
     """Put files at ``destination``, an absolute guest path, following links on the way.
 
     Missing directories above it are made, mode 0755, owner 0:0.
@@ -128,8 +121,7 @@ class PutFiles:
     files: Files
 
 
-@dataclass(frozen=True, slots=True)
-class Seal:
+class Seal(Value):
     """The files of the parent under the configuration of the snapshot ``base``, with
     ``config`` set over it where its fields are not empty (env: added, by name)."""
 

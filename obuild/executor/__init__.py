@@ -3,12 +3,8 @@
 ``plan`` tells what follows from the inputs alone. ``Executor`` begins with that, looks the
 keys up in the store, and asks the engine one small question if all of them are there; it
 starts the engine only for a step that is missing. What was read of the build context for
-the plan is not read again.
+the plan is not read again. Who wants a plan alone loads neither store nor executor, so the
+names are imported from where they stand.
 """
 
-from obuild.executor.execute import Executor, Result
-from obuild.executor.inputs import Inputs, Options
-from obuild.executor.opening import open_engine
-from obuild.executor.plan import Plan, PlannedStep, plan
-
-__all__ = ["Executor", "Inputs", "Options", "Plan", "PlannedStep", "Result", "open_engine", "plan"]
+__all__: list[str] = []

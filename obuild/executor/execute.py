@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from secrets import token_hex
 from threading import Event
 
 from obuild.engine import Action, Cancel, Engine, Import, PutFiles, ResolvedImage, RunCommand
@@ -24,12 +22,12 @@ from obuild.keys import base_preimage, kept, key_of, pinned
 from obuild.platforms import Platform, by_os
 from obuild.scope import Scope, apply, start
 from obuild.store import Store
+from obuild.values import Value, replace
 
 __all__ = ["Executor", "Result"]
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Value):
     """``key`` names the snapshot of the last step, ``image_id`` the sealed image, if any."""
 
     key: str
@@ -75,6 +73,8 @@ class Executor:
     def engine(self) -> Engine:
         """The engine, opened at the first call: leftovers gone, the index put right."""
         if self._opened is None:
+            from secrets import token_hex  # a cached build needs no session
+
             # A lock for as long as the engine is used: whoever finds it abandoned knows that
             # something may have been left behind, though no step was in work.
             session = f"session-{token_hex(8)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 
 from obuild.context import BuildContext
 from obuild.engine import Limits
@@ -13,12 +12,12 @@ from obuild.ir.ops import Base
 from obuild.ir.steps import CopyStep, RunStep
 from obuild.keys import copy_preimage, key_of, run_preimage
 from obuild.sexp import Sexp
+from obuild.values import Value, field, replace
 
 __all__ = ["Inputs", "Options", "Prepared"]
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Value):
     """What the user asked for.
 
     ``pull`` fetches every base anew, ``pin`` writes its digest into its name; ``platform``
@@ -34,11 +33,10 @@ class Options:
     network: str | None = None
     tags: tuple[str, ...] = ()
     replay: bool = False
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Value):
     """A step on a base of which the key is known."""
 
     key: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from obuild.engine import Action, Cancel, Engine
 from obuild.errors import Cancelled, ObuildError, StepFailed
@@ -22,12 +21,12 @@ from obuild.executor.lookup import Lookup
 from obuild.ir.manifest import executables
 from obuild.source import Place
 from obuild.store import Record, Store
+from obuild.values import Value, field
 
 __all__ = ["Performer", "Task"]
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Value):
     """A step with all that is needed to do it, to name it and to record it.
 
     ``preimage`` is its text as it may be stored. ``parent`` is the key of the snapshot that

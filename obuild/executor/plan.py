@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from obuild.errors import BuildError, ObuildError
 from obuild.executor.inputs import Inputs, Prepared
 from obuild.ir.ops import Base, Build, Op, Stage
@@ -13,12 +11,12 @@ from obuild.keys import base_preimage, key_of
 from obuild.platforms import Platform
 from obuild.scope import Scope, apply, start
 from obuild.source import Place
+from obuild.values import Value, field
 
 __all__ = ["Plan", "PlannedStep", "plan"]
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedStep:
+class PlannedStep(Value):
     """A step as far as it is known. ``reason`` says why ``key`` is not, where it is None."""
 
     within: tuple[str, ...]
@@ -29,8 +27,7 @@ class PlannedStep:
     place: Place | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Value):
     """All steps in the order in which they run, or those before ``error``."""
 
     steps: tuple[PlannedStep, ...]

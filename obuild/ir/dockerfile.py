@@ -7,7 +7,6 @@ which is not always what Docker reads. What it has no words for is an error here
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from obuild.errors import ScriptError
 from obuild.ir.ops import (
@@ -28,14 +27,14 @@ from obuild.ir.ops import (
     Workdir,
 )
 from obuild.platforms import WINDOWS
+from obuild.values import Value
 
 __all__ = ["dockerfile"]
 
 _BLANKS = " \t\n\r\f"
 
 
-@dataclass(frozen=True, slots=True)
-class _Style:
+class _Style(Value):
     """``escape`` is the escape character of the file, ``mounts`` whether RUN has mounts."""
 
     escape: str

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from obuild.values import Value
 
 __all__ = ["ImageConfig"]
 
 
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
+class ImageConfig(Value):
     """The part of an image's configuration that a build may set; see the OCI image spec."""
 
     env: tuple[str, ...] = ()

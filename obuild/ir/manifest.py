@@ -8,15 +8,14 @@ This is OBuilder's manifest (its ``lib/manifest.ml``), and prints the same.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from obuild.sexp import Sexp
+from obuild.values import Value, field
 
 __all__ = ["Dir", "File", "Manifest", "Symlink", "executables", "manifest_sexp", "walk"]
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Value):
     """A regular file: ``digest`` is the sha256 of its content, 64 hex digits.
 
     ``executable`` tells whether any x bit is set, ``size`` is in bytes, ``mtime`` in whole
@@ -30,15 +29,13 @@ class File:
     mtime: int = field(default=0, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Symlink:
+class Symlink(Value):
     path: str
     target: str
     mtime: int = field(default=0, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Dir:
+class Dir(Value):
     path: str
     items: tuple[Manifest, ...]
     mtime: int = field(default=0, compare=False)

@@ -7,9 +7,9 @@ Places are presentation: two builds that differ in them alone are equal.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from obuild.source import Place
+from obuild.values import Value, field
 
 __all__ = [
     "Base",
@@ -31,14 +31,12 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class UnixUser:
+class UnixUser(Value):
     uid: int
     gid: int
 
 
-@dataclass(frozen=True, slots=True)
-class NamedUser:
+class NamedUser(Value):
     """A user by name; OBuilder has it for Windows guests."""
 
     name: str
@@ -47,8 +45,7 @@ class NamedUser:
 User = UnixUser | NamedUser
 
 
-@dataclass(frozen=True, slots=True)
-class Cache:
+class Cache(Value):
     """A directory that outlives the steps that use it, mounted at ``target``.
 
     ``options`` are BuildKit's (sharing, mode, uid, gid), as name and value.
@@ -59,8 +56,7 @@ class Cache:
     options: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(Value):
     """A file with the value of the secret ``id``, at ``target`` during the run only."""
 
     id: str
@@ -68,39 +64,33 @@ class Secret:
     options: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Comment:
+class Comment(Value):
     text: str
     place: Place | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Workdir:
+class Workdir(Value):
     path: str
     place: Place | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Shell:
+class Shell(Value):
     args: tuple[str, ...]
     place: Place | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Env:
+class Env(Value):
     name: str
     value: str
     place: Place | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class UserOp:
+class UserOp(Value):
     user: User
     place: Place | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Value):
     shell: str
     cache: tuple[Cache, ...] = ()
     network: tuple[str, ...] = ()
@@ -108,8 +98,7 @@ class Run:
     place: Place | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Value):
     """Copy ``src`` to ``dst``, from the build context or from the nested build ``build``."""
 
     src: tuple[str, ...]
@@ -122,8 +111,7 @@ class Copy:
 Op = Comment | Workdir | Shell | Env | UserOp | Run | Copy
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
+class Base(Value):
     """What a stage starts from: an image by the name as written.
 
     ``platform`` is ``os/arch`` or ``os/arch/variant`` where one is asked for; ``resolve``
@@ -136,8 +124,7 @@ class Base:
     place: Place | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(Value):
     """Ops on a base. ``builds`` are the nested builds, by name, in the order of the text."""
 
     base: Base
@@ -151,8 +138,7 @@ class Stage:
         yield self
 
 
-@dataclass(frozen=True, slots=True)
-class Build:
+class Build(Value):
     """The root of the IR. ``target`` is the outermost stage, whose last step is the result."""
 
     target: Stage

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from obuild.ir.ops import Base, Cache, User
 from obuild.source import Place
+from obuild.values import Value, field
 
 __all__ = ["BaseStep", "CopyStep", "RunStep", "Step", "StepSecret"]
 
 
-@dataclass(frozen=True, slots=True)
-class StepSecret:
+class StepSecret(Value):
     """A secret with its value. The value is never shown: not in ``repr``, not in an event."""
 
     id: str
@@ -20,14 +18,12 @@ class StepSecret:
     options: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class BaseStep:
+class BaseStep(Value):
     base: Base
     place: Place | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class RunStep:
+class RunStep(Value):
     """Run ``shell`` + (``cmd``,) in ``workdir`` as ``user``.
 
     ``env`` is the spec's own, the latest first, a name at most once; the image's comes
@@ -46,8 +42,7 @@ class RunStep:
     place: Place | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class CopyStep:
+class CopyStep(Value):
     """Copy ``sources``, but for names in ``exclude``, to ``destination`` (absolute).
 
     A destination that ends in a slash is a directory into which all sources go; else the

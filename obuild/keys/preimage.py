@@ -7,8 +7,6 @@ The fields and their order are OBuilder's (``run_input`` and ``copy_details`` of
 from __future__ import annotations
 
 import hashlib
-import hmac
-from dataclasses import fields
 
 from obuild.errors import BuildError
 from obuild.ir.image import ImageConfig
@@ -18,6 +16,7 @@ from obuild.ir.printing import user_sexp
 from obuild.ir.steps import CopyStep, RunStep, StepSecret
 from obuild.sexp import Sexp, to_machine
 from obuild.source import decode, encode
+from obuild.values import names
 
 __all__ = [
     "base_preimage",
@@ -113,10 +112,10 @@ def seal_preimage(image_id: str, base_id: str, config: ImageConfig) -> Sexp:
     """What a sealed image depends on: the image that it seals, the base whose
     configuration it takes (both by the engine's ids), and what is set over that."""
     own: list[Sexp] = []
-    for field in fields(config):
-        value = getattr(config, field.name)
+    for name in names(config):
+        value = getattr(config, name)
         if value:
-            own.append((field.name, value))
+            own.append((name, value))
     return (("seal", image_id), ("base", base_id), ("config", tuple(own)))
 
 
@@ -136,5 +135,7 @@ def kept(preimage: Sexp, secrets: tuple[StepSecret, ...], secret_key: bytes) -> 
 
 
 def _hmac(value: bytes, secret_key: bytes) -> bytes:
+    import hmac  # only secrets need it
+
     digest = hmac.new(secret_key, value, hashlib.sha256).hexdigest()
     return f"hmac-sha256:{digest}".encode()

@@ -45,11 +45,10 @@ from __future__ import annotations
 from typing import IO, Protocol
 
 from obuild.events import Event
-from obuild.progress.obuilder import ObuilderRenderer
 from obuild.progress.pump import Form, Pump
 from obuild.progress.sink import Sink
 
-__all__ = ["MODES", "ObuilderRenderer", "Renderer", "make"]
+__all__ = ["MODES", "Renderer", "make"]
 
 MODES = ("auto", "tty", "plain", "json")
 

@@ -6,12 +6,11 @@ scrolled off: every step gets its own row first, then rows of output as far as t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from obuild.progress.board import Board, StepView
 from obuild.progress.phrases import duration, name_stage
 from obuild.progress.pull import Pull
 from obuild.progress.spans import Line, Span, cells, cut, justify
+from obuild.values import Value
 
 __all__ = ["Look", "head", "rows"]
 
@@ -20,8 +19,7 @@ _MOST_OUTPUT = 6
 _FRAMES_A_SECOND = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Value):
     """The characters of the display, as far as the stream's encoding has them."""
 
     good: str = "✔"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 
 from obuild.events import (
     BuildFinished,
@@ -26,23 +25,30 @@ TAIL = 20
 """Lines of a step's output that are kept for the report of its failure."""
 
 
-@dataclass(slots=True)
 class StepView:
     """One step while it is in work. ``since`` and ``touched`` are monotonic times."""
 
-    number: int
-    within: tuple[str, ...] = ()
-    title: str = ""
-    key: str = ""
-    where: str | None = None
-    since: float = 0.0
-    touched: float = 0.0
-    waiting: str = ""
-    replayed: bool = False
-    pull: Pull | None = None
-    count: int = 0
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
-    reader: LineReader = field(default_factory=LineReader)
+    def __init__(
+        self,
+        number: int,
+        within: tuple[str, ...] = (),
+        title: str = "",
+        key: str = "",
+        where: str | None = None,
+        since: float = 0.0,
+    ):
+        self.number = number
+        self.within = within
+        self.title = title
+        self.key = key
+        self.where = where
+        self.since = self.touched = since
+        self.waiting = ""
+        self.replayed = False
+        self.pull: Pull | None = None
+        self.count = 0
+        self.tail: deque[str] = deque(maxlen=TAIL)
+        self.reader = LineReader()
 
     def keep(self, lines: list[str]) -> list[str]:
         """Add raw lines to the tail; returns them."""
@@ -61,17 +67,14 @@ class StepView:
         return lines[::-1]
 
 
-@dataclass(slots=True)
 class Board:
     """The state of a build, from its events."""
 
-    running: dict[int, StepView] = field(default_factory=dict)
-    hits: int = 0
-    saved: int = 0
-    failed: int = 0
-    stopped: int = 0
-    unreported: list[tuple[StepView, StepFailed]] = field(default_factory=list)
-    """The steps that did not get through, until their report is made."""
+    def __init__(self) -> None:
+        self.running: dict[int, StepView] = {}
+        self.hits = self.saved = self.failed = self.stopped = 0
+        self.unreported: list[tuple[StepView, StepFailed]] = []
+        """The steps that did not get through, until their report is made."""
 
     def take(self, event: Event, at: float) -> tuple[StepView, list[str]]:
         """The step that ``event`` belongs to (a blank one if to none), and its new raw lines."""
@@ -103,7 +106,6 @@ class Board:
             key=event.key,
             where=event.where,
             since=at,
-            touched=at,
         )
         self.running[event.step] = view
         return view

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import json
 import re
 import time
@@ -11,6 +10,7 @@ import time
 from obuild.events import Event, StepFailed, StepHit, StepOutput, StepSaved, Warned
 from obuild.progress.sink import Sink
 from obuild.source import encode
+from obuild.values import names, replace
 
 __all__ = ["JsonForm"]
 
@@ -55,9 +55,9 @@ class JsonForm:
         data = (held.data if held else b"") + event.data
         end = _whole(data)
         if end:
-            self._add(dataclasses.replace(event, data=data[:end]), at)
+            self._add(replace(event, data=data[:end]), at)
         if end < len(data):
-            self._held[event.step] = dataclasses.replace(event, data=data[end:])
+            self._held[event.step] = replace(event, data=data[end:])
 
     def _release(self, step: int, at: float) -> None:
         if held := self._held.pop(step, None):
@@ -66,8 +66,8 @@ class JsonForm:
     def _add(self, event: Event, at: float) -> None:
         name = _INNER_CAPITAL.sub("-", type(event).__name__).lower()
         record: dict[str, object] = {"event": name, "time": round(self._epoch + at, 3)}
-        for field in dataclasses.fields(event):
-            record.update(_encode(field.name, getattr(event, field.name)))
+        for field in names(event):
+            record.update(_encode(field, getattr(event, field)))
         self._lines.append(json.dumps(record, ensure_ascii=True))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from obuild.events import PullProgress
 from obuild.progress.output import clean
 from obuild.progress.phrases import size
@@ -14,12 +12,10 @@ _FETCHED = ("extracting", "verifying", "download complete", "pull complete", "al
 _OF_THE_WHOLE = ("pulling from", "status:", "digest:")
 
 
-@dataclass(slots=True)
 class _Part:
-    status: str = ""
-    total: int = 0
-    fetched: int = 0
-    unpacked: int = 0
+    def __init__(self) -> None:
+        self.status = ""
+        self.total = self.fetched = self.unpacked = 0
 
     def take(self, event: PullProgress) -> None:
         self.status = event.status.lower()
@@ -38,12 +34,12 @@ class _Part:
         return self.status.startswith(("pull complete", "already exists"))
 
 
-@dataclass(slots=True)
 class Pull:
     """The state of one pull: parts come, grow, and are unpacked."""
 
-    status: str = ""
-    _parts: dict[str, _Part] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.status = ""
+        self._parts: dict[str, _Part] = {}
 
     def take(self, event: PullProgress) -> None:
         # The head of a pull may bear the image's tag as its part; it never has a size.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+
+from obuild.values import Value
 
 __all__ = ["Line", "Span", "cells", "cut", "justify", "paint", "plain"]
 
 _CODES = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold": "1", "dim": "2"}
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Value):
     """Printable text; ``style`` is words of ``red green yellow cyan bold dim``."""
 
     text: str

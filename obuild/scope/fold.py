@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from obuild.errors import SecretError
 from obuild.ir.ops import (
@@ -21,12 +20,12 @@ from obuild.ir.ops import (
 )
 from obuild.ir.steps import CopyStep, RunStep, StepSecret
 from obuild.platforms import Platform
+from obuild.values import Value, replace
 
 __all__ = ["Scope", "apply", "start"]
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Value):
     """What the next op inherits. ``env`` is the latest first, a name at most once.
 
     ``network`` is the build's default: for runs that name none.

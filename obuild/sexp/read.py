@@ -1,13 +1,12 @@
 """Reading S-expressions, with a place for every part and for every error.
 
-The grammar is ``grammar/sexp.lark``; what it cannot say is here: escapes in strings, and
-comment marks inside a word.
+The grammar is ``grammar/sexp.lark``; what it cannot say is here, and in ``escapes``: marks of
+comments inside a word.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -16,22 +15,18 @@ from lark.exceptions import UnexpectedInput, UnexpectedToken, VisitError
 
 from obuild import resources
 from obuild.errors import ScriptError
+from obuild.sexp.escapes import Malformed, unescape
 from obuild.sexp.value import Atom, List, Node
 from obuild.source import Place, Text, decode
 
 __all__ = ["read_many", "read_one"]
 
-_ESCAPE = re.compile(
-    rb"\\(?:(?P<newline>\r?\n[ \t]*)|(?P<decimal>[0-9]{3})|x(?P<hex>[0-9a-fA-F]{2})"
-    rb"|(?P<letter>[\\\"'ntbr\r])|(?P<bad>[0-9]|x)|(?P<other>[\s\S]))"
-)
 _WORD = re.compile(rb"(?:[^ \t\n\f\r()\";#|]|#(?!\|)|\|(?!#))+(?=#\||\|#)")
 _UNFINISHED: dict[str | None, str] = {
     "LPAR": "this ( is never closed",
     "BLOCK_OPEN": "this comment is never closed: |# is missing",
     "DATUM": "#; hides the next expression, but there is none",
 }
-_LETTERS = {b"n": b"\n", b"t": b"\t", b"b": b"\b", b"r": b"\r"}
 
 
 def read_many(text: Text) -> tuple[Node, ...]:
@@ -46,11 +41,15 @@ def _parse(text: Text) -> list[_Shape]:
     except UnexpectedInput as error:
         raise _syntax_error(text, error) from None
     except VisitError as error:
-        if isinstance(error.orig_exc, _Malformed):
-            raise error.orig_exc.error(text) from None
+        if isinstance(error.orig_exc, Malformed):
+            raise _bad_escape(text, error.orig_exc) from None
         raise
-    except _Malformed as error:
-        raise error.error(text) from None
+    except Malformed as error:
+        raise _bad_escape(text, error) from None
+
+
+def _bad_escape(text: Text, error: Malformed) -> ScriptError:
+    return ScriptError(str(error), place=Place(text, error.start, error.end))
 
 
 def read_one(text: Text) -> Node:
@@ -79,18 +78,6 @@ def read_one(text: Text) -> Node:
             hint="end the last line with a newline",
         )
     return nodes[0]
-
-
-class _Malformed(Exception):
-    def __init__(self, message: str, start: int, end: int):
-        super().__init__(message)
-        self.start, self.end = start, end
-
-    def error(self, text: Text) -> ScriptError:
-        return ScriptError(str(self), place=Place(text, self.start, self.end))
-
-
-_Build = Callable[[Text], Node]
 
 
 class _Shapes(Transformer[Token, Any]):
@@ -174,30 +161,7 @@ def _atom_text(token: Token) -> str:
 
 
 def _unescape(token: Token) -> str:
-    raw = token.encode("latin-1")[1:-1]
-    if b"\\" not in raw:
-        return decode(raw)
-    start = _range(token)[0] + 1
-
-    def undo(match: re.Match[bytes]) -> bytes:
-        at = start + match.start()
-        if match["newline"] is not None:
-            return b""
-        if match["decimal"] is not None:
-            code = int(match["decimal"])
-            if code > 255:
-                raise _Malformed(f"\\{code} is no byte: the greatest is \\255", at, at + 4)
-            return bytes([code])
-        if match["hex"] is not None:
-            return bytes([int(match["hex"], 16)])
-        if match["bad"] is not None:
-            digits = "two hexadecimal digits" if match["bad"] == b"x" else "three decimal digits"
-            raise _Malformed(f"\\{match['bad'].decode()} needs {digits}", at, at + 2)
-        if match["letter"] is not None:
-            return _LETTERS.get(match["letter"], match["letter"])
-        return match[0]  # a backslash before any other character is a backslash
-
-    return decode(_ESCAPE.sub(undo, raw))
+    return unescape(token.encode("latin-1")[1:-1], _range(token)[0] + 1)
 
 
 @cache

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from obuild.source import Place
+from obuild.values import Value, field
 
 __all__ = ["Atom", "List", "Node", "Sexp"]
 
@@ -12,8 +11,7 @@ Sexp = str | tuple["Sexp", ...]
 """An expression: an atom or a list of expressions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Atom:
+class Atom(Value):
     """An atom that was read. Whether it stood in quotes does not matter to its meaning."""
 
     text: str
@@ -23,8 +21,7 @@ class Atom:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
-class List:
+class List(Value):
     """A list that was read; the place is from the opening to the closing parenthesis."""
 
     items: tuple[Node, ...]

@@ -15,10 +15,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 
 from obuild.errors import StoreError
 from obuild.store.failures import store_errors
+from obuild.values import Value
 
 __all__ = ["Folders", "open_folders"]
 
@@ -30,8 +30,7 @@ _OF_A_STORE = frozenset({"state", "logs", "locks", "empty"})
 DATABASE = "db.sqlite"
 
 
-@dataclass(frozen=True, slots=True)
-class Folders:
+class Folders(Value):
     """Real path of the store, and open descriptors of its directories."""
 
     path: str

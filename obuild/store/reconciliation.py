@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 
 from obuild.store.database import Database
 from obuild.store.records import record_parents, remove_records
@@ -31,12 +30,12 @@ from obuild.store.rows import (
     remove_rows,
     timestamp,
 )
+from obuild.values import Value
 
 __all__ = ["Reconciliation", "reconcile"]
 
 
-@dataclass(frozen=True, slots=True)
-class Reconciliation:
+class Reconciliation(Value):
     """What was put right.
 
     ``forgotten``: keys whose rows were removed. ``adopted``: keys that have a row now.

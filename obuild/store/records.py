@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
 
 from obuild.source import decode, encode
 from obuild.store.database import Database, Values
+from obuild.values import Value, names
 
 __all__ = [
     "Record",
@@ -25,8 +25,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Value):
     """A step that obuild built, for ``log``, ``ls`` and ``explain``.
 
     ``kind`` is base, run, copy or seal. ``preimage`` is what was hashed, a secret's value
@@ -51,7 +50,7 @@ class Record:
     base: str | None
 
 
-_NAMES = ", ".join(field.name for field in fields(Record))
+_NAMES = ", ".join(names(Record))
 _SELECT = f"SELECT {_NAMES} FROM obuild_records"
 _AT_ONCE = 64
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from obuild.store.database import Database
+from obuild.values import Value
 
 __all__ = [
     "Row",
@@ -40,8 +40,7 @@ _AT_ONCE = 500
 """Parameters in one statement; SQLite allowed 999 for long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Value):
     """A stored step. ``created`` and ``used`` are UTC, ``YYYY-MM-DD HH:MM:SS``."""
 
     id: str

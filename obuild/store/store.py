@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from threading import Event
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -19,6 +18,7 @@ from obuild.store.logs import Follower, LogFile, Logs
 from obuild.store.reconciliation import Reconciliation, reconcile
 from obuild.store.records import Record
 from obuild.store.rows import Row
+from obuild.values import replace
 
 if TYPE_CHECKING:
     from obuild.store.digests import Digests

@@ -27,7 +27,8 @@ from obuild.events import (
 from obuild.events import (
     StepFailed as StepFailedEvent,
 )
-from obuild.executor import Executor, Inputs, Options, Result
+from obuild.executor.execute import Executor, Result
+from obuild.executor.inputs import Inputs, Options
 from obuild.frontend.obuilder import read_spec
 from obuild.ir.steps import RunStep
 from obuild.source import Text

@@ -10,7 +10,8 @@ import pytest
 
 from obuild.context import BuildContext
 from obuild.errors import ObuildError
-from obuild.executor import Inputs, Options, Plan, plan
+from obuild.executor.inputs import Inputs, Options
+from obuild.executor.plan import Plan, plan
 from obuild.frontend.obuilder import read_spec
 from obuild.ir.ops import Base, NamedUser
 from obuild.ir.steps import RunStep

@@ -12,6 +12,7 @@ from obuild.events import Event, StepOutput, StepSaved, StepStarted
 from obuild.progress.jsonlines import JsonForm
 from obuild.progress.sink import Sink
 from obuild.source import decode
+from obuild.values import names
 from tests.progress.builds import FAILED, KEY, every_event, failing_build, start
 
 
@@ -56,7 +57,7 @@ def test_the_package_documents_every_event_and_field() -> None:
     for kind in typing.get_args(module.Event):
         name = "".join(f"-{c.lower()}" if c.isupper() else c for c in kind.__name__).strip("-")
         assert f"``{name}``" in package.__doc__
-        for field in kind.__dataclass_fields__:
+        for field in names(kind):
             assert f"``{field}``" in package.__doc__
 
 

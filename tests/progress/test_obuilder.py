@@ -20,7 +20,7 @@ from obuild.events import (
     StepStarted,
     Warned,
 )
-from obuild.progress import ObuilderRenderer
+from obuild.progress.obuilder import ObuilderRenderer
 from obuild.source import decode
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "keys" / "stdout.json"

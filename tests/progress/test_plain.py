@@ -1,4 +1,3 @@
-import dataclasses
 import io
 
 from obuild.events import (
@@ -13,6 +12,7 @@ from obuild.events import (
 from obuild.progress.plain import PlainForm
 from obuild.progress.quiet import QuietForm
 from obuild.progress.sink import Sink
+from obuild.values import replace
 from tests.progress.builds import KEY, every_event, failing_build, small_build, start
 
 REPORT = """
@@ -93,7 +93,7 @@ def test_quiet_says_what_went_wrong_and_no_more() -> None:
 def test_stopped_steps_are_worth_a_word_if_none_failed() -> None:
     late = StepFailed(1, KEY, 1.0, "it took longer than 60 s\nand on", cancelled=True, hint="wait")
     said = "\n■ it took longer than 60 s\n  and on\n  hint     wait\n"
-    assert quiet([start(1), start(2), late, dataclasses.replace(late, step=2)]) == said
+    assert quiet([start(1), start(2), late, replace(late, step=2)]) == said
     assert quiet([start(1), late, *failing_build()]) == REPORT
 
 

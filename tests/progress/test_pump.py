@@ -8,7 +8,8 @@ from typing import IO, cast
 import pytest
 
 from obuild.events import BuildFinished, Event, StepOutput, StepSaved, Warned
-from obuild.progress import MODES, ObuilderRenderer, Renderer, make
+from obuild.progress import MODES, Renderer, make
+from obuild.progress.obuilder import ObuilderRenderer
 from obuild.progress.pump import Pump
 from obuild.progress.sink import Sink
 from tests.progress.builds import KEY, every_event, failing_build, small_build, start

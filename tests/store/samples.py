@@ -8,11 +8,12 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from obuild.store import Record
+from obuild.values import replace
 
 __all__ = ["GoldenState", "golden_states", "key", "leave_as_obuilder", "prefix_cases", "record"]
 

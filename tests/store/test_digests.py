@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,14 @@ from obuild.context.digests import DigestCache, StatKey
 from obuild.store import Store, digests
 from tests.store.samples import key
 
-_STAT = StatKey(device=66306, inode=1234, size=5, mtime_ns=1_700_000_000_123_456_789, ctime_ns=17)
+_NUMBERS = {"device": 66306, "inode": 1234, "size": 5, "mtime_ns": 1_700_000_000_123_456_789}
+
+
+def _stat(**changes: int) -> StatKey:
+    return StatKey(**{**_NUMBERS, "ctime_ns": 17, **changes})
+
+
+_STAT = _stat()
 
 
 def test_it_is_a_digest_cache(store: Store) -> None:
@@ -37,11 +43,11 @@ def test_any_change_of_status_is_another_file(change: dict[str, int], store: Sto
     store.digests("/src").close()
     cache = store.digests("/src")
     cache.add(_STAT, key(1))
-    assert cache.lookup(replace(_STAT, **change)) is None
+    assert cache.lookup(_stat(**change)) is None
 
 
 def test_digests_outlive_the_store(tmp_path: Path) -> None:
-    odd = replace(_STAT, device=(1 << 64) - 1, inode=1 << 63, mtime_ns=-5)
+    odd = _stat(device=(1 << 64) - 1, inode=1 << 63, mtime_ns=-5)
     with Store.open(str(tmp_path / "s")) as store:
         cache = store.digests("/src\udcff")
         cache.add(_STAT, key(1))
@@ -51,7 +57,7 @@ def test_digests_outlive_the_store(tmp_path: Path) -> None:
         assert cache.lookup(_STAT) == key(1)
         assert cache.lookup(odd) == key(2)
         assert store.digests("/src").lookup(_STAT) is None
-        changed = replace(_STAT, ctime_ns=99)
+        changed = _stat(ctime_ns=99)
         cache.add(changed, key(3))
     with Store.open(str(tmp_path / "s")) as store:
         cache = store.digests("/src\udcff")
@@ -62,10 +68,10 @@ def test_digests_outlive_the_store(tmp_path: Path) -> None:
 def test_two_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None:
     with Store.open(str(tmp_path / "s")) as one, Store.open(str(tmp_path / "s")) as two:
         for store, inode in ((one, 1), (two, 2)):
-            store.digests("/src").add(replace(_STAT, inode=inode), key(inode))
+            store.digests("/src").add(_stat(inode=inode), key(inode))
     with Store.open(str(tmp_path / "s")) as store:
         cache = store.digests("/src")
-        assert [cache.lookup(replace(_STAT, inode=inode)) for inode in (1, 2)] == [key(1), key(2)]
+        assert [cache.lookup(_stat(inode=inode)) for inode in (1, 2)] == [key(1), key(2)]
 
 
 def test_many_that_nobody_asks_for_are_dropped(
@@ -75,23 +81,23 @@ def test_many_that_nobody_asks_for_are_dropped(
 
     def known(store: Store) -> int:
         cache = store.digests("/src")
-        return sum(cache.lookup(replace(_STAT, inode=n)) is not None for n in range(300))
+        return sum(cache.lookup(_stat(inode=n)) is not None for n in range(300))
 
     with Store.open(str(tmp_path / "s")) as store:
         cache = store.digests("/src")
         for inode in range(90):
-            cache.add(replace(_STAT, inode=inode), key(inode))
+            cache.add(_stat(inode=inode), key(inode))
     with Store.open(str(tmp_path / "s")) as store:
         cache = store.digests("/src")
-        assert cache.lookup(replace(_STAT, inode=1)) is not None
+        assert cache.lookup(_stat(inode=1)) is not None
     with Store.open(str(tmp_path / "s")) as store:
         assert known(store) == 90
         cache = store.digests("/src")
         for inode in range(90, 200):
-            cache.add(replace(_STAT, inode=inode), key(inode))
+            cache.add(_stat(inode=inode), key(inode))
     with Store.open(str(tmp_path / "s")) as store:
-        assert store.digests("/src").lookup(replace(_STAT, inode=1)) is not None
-        assert store.digests("/src").lookup(replace(_STAT, inode=1)) is not None
+        assert store.digests("/src").lookup(_stat(inode=1)) is not None
+        assert store.digests("/src").lookup(_stat(inode=1)) is not None
     with Store.open(str(tmp_path / "s")) as store:
         assert known(store) == 1
 
@@ -109,7 +115,7 @@ def test_roots_out_of_use_are_dropped(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_twenty_thousand_are_read_fast(tmp_path: Path) -> None:
-    stats = [replace(_STAT, inode=inode) for inode in range(20_000)]
+    stats = [_stat(inode=inode) for inode in range(20_000)]
     with Store.open(str(tmp_path / "s")) as store:
         cache = store.digests("/src")
         for stat in stats:

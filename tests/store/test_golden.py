@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from dataclasses import astuple
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import pytest
 
 from obuild.errors import StoreError
 from obuild.store import Store, prefix_of
+from obuild.store.rows import Row
+from obuild.values import names
 from tests.store.samples import GoldenState, golden_states, leave_as_obuilder, prefix_cases, record
 
 _STATES = golden_states()
@@ -83,11 +84,15 @@ def test_a_new_store_has_obuilders_tables_letter_for_letter(store: Store) -> Non
     }
 
 
+def _values(row: Row) -> tuple[object, ...]:
+    return tuple(getattr(row, name) for name in names(row))
+
+
 @pytest.mark.parametrize("state", _STATES, ids=str)
 def test_a_store_of_obuilder_opens(state: GoldenState, tmp_path: Path) -> None:
     leave_as_obuilder(tmp_path / "store", state)
     with Store.open(str(tmp_path / "store")) as store:
-        assert {astuple(row) for row in store.rows()} == set(state.rows)
+        assert {_values(row) for row in store.rows()} == set(state.rows)
         used = [row.used for row in store.rows()]
         assert used == sorted(used)
         for name, content in state.logs:
@@ -128,7 +133,7 @@ def test_deleting_leaves_what_obuilder_leaves(
             known = {row[0] for row in before.rows}
             assert gone == [found for found in removed if found in known]
         store.forget(gone)
-        assert {astuple(row) for row in store.rows()} == set(after.rows)
+        assert {_values(row) for row in store.rows()} == set(after.rows)
 
 
 def test_building_again_counts_as_obuilder_counts(tmp_path: Path) -> None:

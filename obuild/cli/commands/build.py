@@ -13,8 +13,8 @@ from obuild.cli.script import load
 from obuild.cli.session import Request, build
 from obuild.cli.stored import show
 from obuild.events import EngineCalled, Event, Warned
-from obuild.executor import Options
-from obuild.progress import ObuilderRenderer
+from obuild.executor.inputs import Options
+from obuild.progress.obuilder import ObuilderRenderer
 
 __all__ = ["EPILOG", "register", "run"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from obuild.cli.session import docker_engine
+from obuild.cli.engines import docker_engine
 from obuild.cli.stored import show
 
 __all__ = ["EPILOG", "register", "run"]

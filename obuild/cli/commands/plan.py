@@ -7,7 +7,7 @@ secrets and the options alone.
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
 
 from obuild.cli.arguments import (
@@ -19,8 +19,9 @@ from obuild.cli.arguments import (
 )
 from obuild.cli.failure import colors, draw
 from obuild.cli.script import load
-from obuild.cli.session import open_context
-from obuild.executor import Inputs, Options, Plan, plan
+from obuild.context import BuildContext, NoDigestCache
+from obuild.executor.inputs import Inputs, Options
+from obuild.executor.plan import Plan, plan
 from obuild.platforms import LINUX, WINDOWS
 from obuild.source import encode
 
@@ -60,12 +61,14 @@ def run(arguments: argparse.Namespace) -> int:
         network=arguments.network,
     )
     inputs = Inputs(
-        lambda: open_context(script.context, None, stat_cache=False),
+        lambda: BuildContext(script.context, NoDigestCache(), cwd=os.getcwd()),
         secrets(arguments.secret),
         options,
     )
     found = plan(script.build, inputs, WINDOWS if arguments.os == "windows" else LINUX)
     if arguments.json:
+        import json
+
         print(json.dumps(_object(found)))
     else:
         _print(found)

@@ -24,7 +24,7 @@ from obuild.cli.failure import colors
 from obuild.cli.script import load
 from obuild.cli.session import Request, build
 from obuild.errors import ObuildError
-from obuild.executor import Options
+from obuild.executor.inputs import Options
 from obuild.progress import make
 
 __all__ = ["EPILOG", "register", "run"]

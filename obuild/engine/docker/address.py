@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from obuild.errors import EngineUnavailable
+from obuild.values import Value
 
 __all__ = ["Address", "Tls", "find_address", "unavailable"]
 
@@ -21,8 +21,7 @@ _UNIX = "unix:///var/run/docker.sock"
 _PIPE = "npipe:////./pipe/docker_engine"
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(Value):
     """Certificates for a tcp connection: file names, those that are there."""
 
     ca: str | None
@@ -31,8 +30,7 @@ class Tls:
     verify: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Value):
     """``url`` is unix://PATH, tcp://HOST:PORT, ssh://…, npipe://…"""
 
     url: str

@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
+
+from obuild.values import Value
 
 __all__ = ["Descriptor", "Layer", "Stream", "docker_archive", "layer_descriptor", "oci_layout"]
 
@@ -23,8 +24,7 @@ _BLOCK = 512
 Descriptor = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Value):
     """A new layer: an uncompressed tar of ``size`` bytes, with its sha256 in hex.
 
     ``chunks()`` makes the stream; ``created_by`` tells in the image's history what it is.

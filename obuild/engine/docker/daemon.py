@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
@@ -15,14 +14,14 @@ from obuild.engine.docker.names import Names
 from obuild.engine.docker.removals import Removals
 from obuild.errors import EngineError, EngineUnavailable
 from obuild.events import Emit, EngineCalled
+from obuild.values import Value
 
 __all__ = ["Daemon", "ImageFacts"]
 
 _CHUNK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
+class ImageFacts(Value):
     """What an inspection of an image tells. ``layers`` are digests of uncompressed tars.
 
     ``descriptor`` (media type, digest, size) is known where images lie in containerd's store.

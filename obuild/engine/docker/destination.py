@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -17,6 +16,7 @@ from obuild.engine.docker.connection import DaemonError, request
 from obuild.engine.docker.daemon import Daemon
 from obuild.errors import BuildError
 from obuild.source import decode, encode
+from obuild.values import Value
 
 if TYPE_CHECKING:
     from tarfile import TarInfo
@@ -29,8 +29,7 @@ _GO_DIRECTORY = 1 << 31
 _GO_LINK = 1 << 27
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Value):
     directory: bool
     link: bool
     target: str
@@ -89,8 +88,7 @@ class Guest:
         return "the daemon does not say why"
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(Value):
     """``path`` without links. The first ``existing`` names of it are folders of the guest,
     the others are missing; but if ``blocked``, the last one is there and is no folder."""
 

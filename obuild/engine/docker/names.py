@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from obuild.values import Value
 
 __all__ = ["Names"]
 
 _KEY_DIGITS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(Value):
     """The names of one store's objects."""
 
     prefix: str

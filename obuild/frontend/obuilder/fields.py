@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from obuild.errors import ScriptError, nearest
 from obuild.sexp import Atom, List, Node
 from obuild.source import Place
+from obuild.values import Value
 
 __all__ = ["Fields", "atom", "integer", "pairs", "refuse"]
 
@@ -64,8 +64,7 @@ def pairs(node: Node, what: str) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(Value):
     """The fields of a record, each at most once: ``(NAME ARGUMENT…)``."""
 
     owner: str
