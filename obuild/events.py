@@ -103,7 +103,8 @@ class StepFailed(Value):
     """The step did not get through.
 
     ``status`` and ``command`` are those of the process, if it came to one; ``hint`` is what
-    to do about it; ``cancelled`` tells a step that was stopped from one that failed.
+    to do about it; ``excerpt`` is the line of the script and one that marks the place in it;
+    ``cancelled`` tells a step that was stopped from one that failed.
     """
 
     step: int
@@ -114,6 +115,7 @@ class StepFailed(Value):
     command: tuple[str, ...] = ()
     cancelled: bool = False
     hint: str | None = None
+    excerpt: tuple[str, str] | None = None
 
 
 class EngineCalled(Value):

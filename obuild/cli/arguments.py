@@ -14,6 +14,7 @@ __all__ = [
     "add_limit_options",
     "add_script",
     "add_store",
+    "image_name",
     "limits",
     "parse_memory",
     "script_arguments",
@@ -22,6 +23,13 @@ __all__ = [
 ]
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([bkmgt]?)(?:i?b)?", re.IGNORECASE)
+_IMAGE_NAME = re.compile(
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]+)?/)?"
+    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?"
+)
+"""The grammar of the distribution project's ``reference`` package, without digests."""
+_PLATFORM = re.compile(r"[a-z]+/[a-z0-9_]+(?:/[a-z0-9_.]+)?")
 _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -81,20 +89,51 @@ def add_key_options(parser: argparse.ArgumentParser) -> None:
         help="a secret's value, from a file; also id=ID,src=PATH or id=ID,env=VAR",
     )
     parser.add_argument(
-        "--platform", metavar="OS/ARCH", help="ask this platform of every base image"
+        "--platform",
+        type=platform_name,
+        metavar="OS/ARCH",
+        help="ask this platform of every base image",
     )
     parser.add_argument(
         "--pin", action="store_true", help="write the digest of every base into its name"
     )
     parser.add_argument("--pull", action="store_true", help="fetch every base anew; implies --pin")
     parser.add_argument(
-        "--network", metavar="NAME", help="the network of runs that name none (default: none)"
+        "--network",
+        type=network_name,
+        metavar="NAME",
+        help="the network of runs that name none (default: none)",
     )
     parser.add_argument(
         "--no-stat-cache",
         action="store_true",
         help="read every file of the context again, however old it is",
     )
+
+
+def image_name(text: str) -> str:
+    """A name that an image may get, for argparse."""
+    if not _IMAGE_NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name for an image: write [HOST[:PORT]/]NAME[:TAG], lower case"
+        )
+    return text
+
+
+def platform_name(text: str) -> str:
+    """A platform, for argparse."""
+    if not _PLATFORM.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no platform: write OS/ARCH or OS/ARCH/VARIANT, as linux/arm64"
+        )
+    return text
+
+
+def network_name(text: str) -> str:
+    """A network, for argparse."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("name a network; without the option there is none")
+    return text
 
 
 def secrets(given: list[str]) -> dict[str, bytes]:

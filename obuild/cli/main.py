@@ -143,6 +143,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print("obuild: standard output was closed before all was written", file=sys.stderr)
         return 1
+    except OSError as error:
+        # What files and engines do is told by their own errors; this is a stream of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"obuild: error: {error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("obuild: cancelled", file=sys.stderr)
         return 130

@@ -42,7 +42,16 @@ def load(file: str, context: str | None) -> Script:
     text = read_text(file)
     folder = os.path.dirname(text.name) if file != "-" else ""
     build = read_spec(text)
-    return Script(build, text, os.path.realpath(text.name), context or folder or ".")
+    return Script(build, text, _real(text.name), context or folder or ".")
+
+
+def _real(name: str) -> str:
+    try:
+        return os.path.realpath(name)
+    except FileNotFoundError:
+        raise UsageError(
+            "the current folder is gone", hint="go to a folder that is there, or give whole paths"
+        ) from None
 
 
 def read_text(file: str) -> Text:

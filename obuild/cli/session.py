@@ -8,7 +8,8 @@ from obuild.cli.cancelling import Cancelling
 from obuild.cli.engines import docker_engine, glance_with
 from obuild.cli.script import Script
 from obuild.context import BuildContext, NoDigestCache
-from obuild.events import Emit
+from obuild.errors import ObuildError
+from obuild.events import Emit, Warned
 from obuild.executor.execute import Executor, Result
 from obuild.executor.inputs import Inputs, Options
 from obuild.progress import Renderer
@@ -29,10 +30,17 @@ class Request(Value):
     verbose: bool
 
 
+def _working_directory() -> str | None:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # somebody removed it: then nothing stands there
+        return None
+
+
 def open_context(folder: str, store: Store, *, stat_cache: bool) -> BuildContext:
     """The build context; with the store's digests of its files if they may be used."""
     cache = store.digests(os.path.realpath(folder)) if stat_cache else NoDigestCache()
-    return BuildContext(folder, cache, cwd=os.getcwd())
+    return BuildContext(folder, cache, cwd=_working_directory())
 
 
 def build(request: Request, renderer: Renderer, emit: Emit | None = None) -> Result:
@@ -68,8 +76,19 @@ def _build(
     )
     try:
         try:
-            return executor.run(script.build)
-        finally:
-            executor.close()
+            result = executor.run(script.build)
+        except BaseException:
+            _close(executor, emit)
+            raise
+        executor.close()
+        return result
     finally:
         renderer.close()
+
+
+def _close(executor: Executor, emit: Emit) -> None:
+    """After a failure: what fails now too must not hide it."""
+    try:
+        executor.close()
+    except ObuildError as error:
+        emit(Warned(error.message))

@@ -66,6 +66,7 @@ class Executor:
             cancel,
             spec=spec,
             replay=inputs.options.replay,
+            obuilder_keys=inputs.options.obuilder_keys,
         )
         self._steps = 0
         self._bases: dict[str, Task] = {}
@@ -120,16 +121,22 @@ class Executor:
 
     def _finish(self, key: str, scope: Scope, base: str) -> str | None:
         """The result gets its base's configuration; the user's names get a sealed image."""
-        record = self._store.record(key)
-        if key != base and (record is None or not record.settled):
+        if key != base and not self._is_settled(key):
             self._keep_base(base)
-            self.engine().restore(key, base)
-            self._store.set_settled(key)
+            # Who looks at the snapshot holds its lock, and never sees it half way.
+            with self._store.lock(key, self._cancel, lambda: None):
+                if not self._is_settled(key):
+                    self.engine().restore(key, base)
+                    self._store.set_settled(key)
         tags = self._inputs.options.tags
         if not tags:
             return None
         self._keep_base(base)
         return seal(self._store, self.engine(), key, base, scope, tags, self._cancel)
+
+    def _is_settled(self, key: str) -> bool:
+        record = self._store.record(key)
+        return record is not None and record.settled
 
     def _keep_base(self, key: str) -> None:
         """A base that somebody removed is needed once more, for its configuration."""
@@ -226,6 +233,7 @@ class Executor:
 
 
 def _isolated(step: RunStep | CopyStep) -> str | None:
+    """What to say of a command that failed without a network."""
     if isinstance(step, CopyStep) or step.network not in ((), ("none",)):
         return None
     return "this run had no network; (network host) in the run, or --network, gives it one"

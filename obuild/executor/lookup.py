@@ -50,6 +50,10 @@ class Lookup:
         if last and (present := self._glance(last)) is not None and all(present):
             self._confirmed.update(key for chain in chains.values() for key in chain)
 
+    def withdraw(self, key: str) -> None:
+        """The snapshot is gone, or is not what it should be."""
+        self._confirmed.discard(key)
+
     def confirmed(self, key: str) -> bool:
         """Whether the key is stored for certain. False means: ask the engine."""
         return key in self._confirmed

@@ -14,6 +14,7 @@ from obuild.events import (
     StepSaved,
     StepStarted,
     StepWaiting,
+    Warned,
 )
 from obuild.events import StepFailed as StepFailedEvent
 from obuild.executor.inputs import Prepared
@@ -24,6 +25,10 @@ from obuild.store import Record, Store
 from obuild.values import Value, field
 
 __all__ = ["Performer", "Task"]
+
+
+_OTHER_CAUSES = (126, 127, 137)
+"""Not executable, not found, killed: no network would have helped."""
 
 
 class Task(Value):
@@ -65,6 +70,7 @@ class Performer:
         *,
         spec: str,
         replay: bool,
+        obuilder_keys: bool,
     ):
         self.hits: list[str] = []
         self.saved = 0
@@ -75,22 +81,24 @@ class Performer:
         self._cancel = cancel
         self._spec = spec
         self._replay = replay
+        self._obuilder_keys = obuilder_keys
 
     def perform(self, task: Task) -> None:
         """Raises what went wrong, with the place of the op."""
         if self._cancel.is_set():
             raise Cancelled("the build was cancelled")
         began = time.monotonic()
-        where = f"{task.place.text.name}:{task.place.line}" if task.place else None
+        where = str(task.place) if task.place else None
         self._emit(StepStarted(task.number, task.within, task.kind, task.title, task.key, where))
-        if self._lookup.confirmed(task.key):
-            self._hit(task, began)
-            return
         try:
-            self._perform(task, began)
+            self._check_bits(task)
+            if self._lookup.confirmed(task.key):
+                self._hit(task, began)
+            else:
+                self._perform(task, began)
         except ObuildError as error:
-            if isinstance(error, StepFailed) and error.hint is None:
-                error.hint = task.if_it_fails
+            if isinstance(error, StepFailed) and error.status not in _OTHER_CAUSES:
+                error.hint = error.hint or task.if_it_fails
             self._failed(task, error, time.monotonic() - began)
             error.reported = True
             raise error.at(task.place) from error.__cause__
@@ -99,6 +107,29 @@ class Performer:
         """Do a step that was taken for a hit, but of which the snapshot is gone."""
         with self._store.lock(task.key, self._cancel, lambda: None):
             self._execute(task, self._engine())
+
+    def _check_bits(self, task: Task) -> None:
+        """OBuilder's key of a copy says nothing of x bits, so the files of a snapshot that
+        was made under it may have others. Then it is no hit; where the user asked for
+        OBuilder's keys it is one, as there, but not in silence."""
+        record = self._store.record(task.key) if task.kind == "copy" else None
+        present = executables(task.prepared.manifests)
+        if record is None or record.executables == present:
+            return
+        if self._obuilder_keys:
+            others = sorted({*record.executables} ^ {*present})
+            self._emit(
+                Warned(
+                    f"{', '.join(others[:5])}: the executable bit is another in the stored copy",
+                    str(task.place) if task.place else None,
+                )
+            )
+            return
+        for key in self._store.descendants(task.key):
+            with self._store.lock(key, self._cancel, lambda: None):
+                self._engine().delete([key])
+                self._store.forget([key])
+            self._lookup.withdraw(key)
 
     def _perform(self, task: Task, began: float) -> None:
         engine = self._engine()
@@ -162,5 +193,6 @@ class Performer:
                 command=process.command if process else (),
                 cancelled=isinstance(error, Cancelled),
                 hint=error.hint,
+                excerpt=task.place.excerpt() if task.place else None,
             )
         )

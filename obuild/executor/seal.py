@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from threading import Event
 
 from obuild.engine import Engine, Seal
@@ -31,10 +32,12 @@ def seal(
     along. Its key holds the ids of both images: a result that was built anew is sealed anew.
     """
     config = config_of(scope)
-    sealed, start = engine.inspect(key).id, engine.inspect(base).id
-    preimage = seal_preimage(sealed, start, config)
-    seal_key = key_of(preimage)
-    with store.lock(seal_key, cancel, lambda: None):
+    with ExitStack() as locks:
+        # Of what is sealed too, or another build might replace it meanwhile.
+        locks.enter_context(store.lock(key, cancel, lambda: None))
+        preimage = seal_preimage(engine.inspect(key).id, engine.inspect(base).id, config)
+        seal_key = key_of(preimage)
+        locks.enter_context(store.lock(seal_key, cancel, lambda: None))
         if store.row(seal_key) is None or not engine.exists(seal_key):
             began = time.monotonic()
             engine.execute(seal_key, key, Seal(base, config), lambda _: None, cancel)

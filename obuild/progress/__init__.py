@@ -30,7 +30,7 @@ event               fields
 ``step-hit``        ``step``, ``key``, ``seconds``
 ``step-saved``      ``step``, ``key``, ``seconds``
 ``step-failed``     ``step``, ``key``, ``seconds``, ``message``, ``status``, ``command``,
-                    ``cancelled``, ``hint``
+                    ``cancelled``, ``hint``, ``excerpt`` (two lines, or null)
 ``engine-called``   ``command``
 ``warned``          ``message``, ``where``
 ``build-finished``  ``key`` (or null), ``seconds``, ``hits``, ``saved``

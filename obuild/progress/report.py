@@ -58,6 +58,7 @@ def _of_failed(view: StepView, event: StepFailed, unicode: bool) -> list[Line]:
 def _facts(view: StepView, event: StepFailed) -> list[tuple[str, list[str]]]:
     facts = [
         ("where", [clean(view.where)] if view.where else []),
+        ("", [line for line in event.excerpt or () if line]),
         ("stage", ["/".join(view.within)] if view.within else []),
         ("command", _command(event.command)),
         ("failed", [_ending(event)]),

@@ -92,7 +92,7 @@ class Locks:
         tries, pause = 0, _FIRST_PAUSE
         while True:
             if cancel.is_set():
-                raise Cancelled("cancelled while waiting for a lock")
+                raise Cancelled("the build was cancelled")
             held = self._try(file)
             if held is not None:
                 return held

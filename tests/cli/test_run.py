@@ -114,7 +114,7 @@ def test_a_name_gets_the_last_scope(obuild: Obuild, project: Path, engine_host: 
 def test_a_failing_step(obuild: Obuild, tmp_path: Path, store_path: Path, engine_host: str) -> None:
     (tmp_path / "x.spec").write_text(
         '((from busybox) (shell /bin/sh -c) (run (shell "echo fine"))\n'
-        ' (run (shell "echo cracked; exit 3")) (run (shell "echo never")))'
+        ' (run (shell "echo cracked; exit 3"))\n (run (shell "echo never")))'
     )
     done = obuild("run", "x.spec", cwd=tmp_path)
     assert done.returncode == 1
@@ -338,6 +338,65 @@ def test_two_runs_at_once_share_the_work(
     assert out == second.stdout
     assert b"1 built" not in second.stderr
     assert len(obuild("ls").stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize("command", ["clean", "delete"])
+def test_what_a_build_uses_is_not_removed(
+    command: str, docker_env: dict[str, str], tmp_path: Path, store_path: Path, obuild: Obuild
+) -> None:
+    (tmp_path / "long.spec").write_text(LONG.replace("60", "4"))
+    process = _start(docker_env, store_path, "run", str(tmp_path / "long.spec"))
+    _await(process, b"started")
+    base = json.loads(obuild("ls", "--json").stdout)[0]["key"]
+    refused = obuild(command, *([base] if command == "delete" else []))
+    assert refused.returncode == 4
+    assert b"a build runs on this store" in refused.stderr
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_several_runs_at_once_disturb_nobody(
+    docker_env: dict[str, str], project: Path, store_path: Path
+) -> None:
+    """The same spec from the start, and with a sealed result, in four processes."""
+    name = "obuild-test/shared:1"
+    running = [
+        _start(docker_env, store_path, "run", str(project / "simple.spec"), "-t", name)
+        for _ in range(4)
+    ]
+    ended = [(process.communicate(timeout=120), process.returncode) for process in running]
+    try:
+        assert [code for _, code in ended] == [0] * 4, ended
+        assert len({out for (out, _), _ in ended}) == 1
+        assert not [err for (_, err), _ in ended if b"left behind" in err]
+    finally:
+        with client.connect(docker_env["DOCKER_HOST"]) as api:
+            api.remove_image(name)
+
+
+def test_json_is_json_when_a_build_fails(obuild: Obuild, tmp_path: Path) -> None:
+    (tmp_path / "x.spec").write_text('((from busybox) (shell /bin/sh -c) (run (shell "exit 4")))')
+    done = obuild("run", "x.spec", "--progress", "json", cwd=tmp_path)
+    assert done.returncode == 1
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    failed = next(event for event in events if event["event"] == "step-failed")
+    assert failed["status"] == 4
+    assert "^" in failed["excerpt"][1]
+
+
+@pytest.mark.parametrize("target", ["/file", "/sub/file", "/missing"])
+def test_a_link_in_the_last_place_is_replaced(target: str, obuild: Obuild, tmp_path: Path) -> None:
+    """As tar does it: what the link led to stays as it was."""
+    (tmp_path / "f").write_text("new")
+    (tmp_path / "x.spec").write_text(
+        f"""((from busybox) (shell /bin/sh -c)
+        (run (shell "mkdir /sub; echo old > /file; echo old > /sub/file; ln -s {target} /link"))
+        (copy (src f) (dst /link))
+        (run (shell "test ! -L /link && cat /link /file /sub/file")))"""
+    )
+    done = obuild("run", "-q", "x.spec", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert obuild("log", done.stdout.decode().strip()).stdout == b"newold\nold\n"
 
 
 @pytest.mark.parametrize("closed", [1, 2])

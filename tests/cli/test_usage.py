@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -44,6 +48,10 @@ def test_every_command_has_help_with_examples(command: str, obuild: Obuild) -> N
         (["run", "simple.spec", "--store", "zfs:tank"], 2, b"write docker:PATH"),
         (["run", "simple.spec", "--secret", "x"], 2, b"ID:PATH"),
         (["run", "simple.spec", "--secret", "x:nope"], 2, b"cannot read the secret x"),
+        (["run", "simple.spec", "-t", "BAD NAME"], 2, b"is no name for an image"),
+        (["run", "simple.spec", "-t", ""], 2, b"is no name for an image"),
+        (["run", "simple.spec", "--platform", "foo"], 2, b"is no platform"),
+        (["run", "simple.spec", "--network", ""], 2, b"name a network"),
         (["plan", "simple.spec", "nowhere"], 2, b"there is no folder nowhere"),
         (["run", "simple.spec", "simple.spec"], 2, b"is not a folder: simple.spec"),
         (["ls"], 4, b"store"),
@@ -145,6 +153,50 @@ def test_a_context_that_is_no_folder(obuild: Obuild, tmp_path: Path) -> None:
     (tmp_path / "x.spec").write_text("((from busybox) (copy (src a) (dst /x)))")
     done = obuild("plan", "x.spec", "x.spec", cwd=tmp_path)
     assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("host", ["garbage://x", "tcp://", "fd://3"])
+def test_an_address_that_is_none(host: str, obuild: Obuild, spec: Path) -> None:
+    done = obuild("run", "simple.spec", cwd=spec.parent, env={"DOCKER_HOST": host})
+    assert done.returncode == 3
+    assert b"no address of a Docker daemon" in done.stderr
+
+
+@pytest.mark.skipif(find_spec("paramiko") is not None, reason="paramiko is here")
+def test_ssh_without_its_package(obuild: Obuild, spec: Path) -> None:
+    done = obuild("run", "simple.spec", cwd=spec.parent, env={"DOCKER_HOST": "ssh://nowhere"})
+    assert done.returncode == 3
+    assert b"obuild[ssh]" in done.stderr
+
+
+def test_a_folder_that_was_removed_below_us(obuild: Obuild, spec: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f'rmdir ../gone && exec "$0" -m obuild plan {spec} {spec.parent}'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable],
+        cwd=gone,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("command", ["plan", "dockerfile -f"])
+def test_standard_output_that_is_full(command: str, obuild: Obuild, spec: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m obuild {command} {spec} > /dev/full', sys.executable],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert b"No space left" in done.stderr
     assert b"Traceback" not in done.stderr
 
 

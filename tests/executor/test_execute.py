@@ -20,6 +20,7 @@ from obuild.events import (
     StepSaved,
     StepStarted,
     StepWaiting,
+    Warned,
 )
 from obuild.events import (
     Event as Happening,
@@ -146,6 +147,21 @@ def test_an_x_bit_is_in_the_key_unless_obuilder_keys_are_asked_for(stage: Stage)
     stage.build()
     assert stage.kinds() == ["hit", "hit", "saved", "saved"]
     stage.build(options=Options(obuilder_keys=True))
+    assert stage.kinds() == ["hit"] * 4
+
+
+def test_a_copy_with_other_x_bits_under_the_same_key_is_no_hit(stage: Stage) -> None:
+    """OBuilder's key says nothing of x bits; what stands on such a copy goes too."""
+    (stage.context / "f").chmod(0o755)
+    stage.build(options=Options(obuilder_keys=True))
+    (stage.context / "f").chmod(0o644)
+    stage.build(options=Options(obuilder_keys=True))
+    assert stage.kinds() == ["hit"] * 4
+    warnings = [event.message for event in stage.events if isinstance(event, Warned)]
+    assert warnings == ["f: the executable bit is another in the stored copy"]
+    stage.build()
+    assert stage.kinds() == ["hit", "hit", "saved", "saved"]
+    stage.build()
     assert stage.kinds() == ["hit"] * 4
 
 

@@ -41,6 +41,7 @@ def test_an_event_is_a_line_with_all_its_fields() -> None:
         "command": ["/bin/sh", "-c", "make 'big bell'"],
         "cancelled": False,
         "hint": "look at the bell",
+        "excerpt": None,
     }
 
 

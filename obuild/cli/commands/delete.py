@@ -10,7 +10,7 @@ from obuild.engine import Engine
 from obuild.errors import StoreError
 from obuild.store import Store
 
-__all__ = ["EPILOG", "register", "remove", "run"]
+__all__ = ["EPILOG", "refuse_beside_builds", "register", "remove", "run"]
 
 EPILOG = """\
 examples:
@@ -30,18 +30,23 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def refuse_beside_builds(store: Store) -> None:
+    """Raises ``StoreError`` while somebody builds on this store."""
+    busy = store.running()
+    if busy:
+        steps = [key[:12] for key in busy if len(key) == 64]
+        what = f" (step {', '.join(steps)})" if steps else ""
+        raise StoreError(f"a build runs on this store{what}", hint="wait until it has ended")
+
+
 def remove(store: Store, engine: Engine, keys: list[str]) -> None:
     """Remove steps from the engine and the store, children before parents, saying each.
 
-    Raises ``StoreError`` if one of them is in work; then nothing is removed.
+    Raises ``StoreError`` if a build runs, which may stand on them; then nothing is removed.
     """
-    busy = [key for key in keys if store.alive(key)]
-    if busy:
-        raise StoreError(
-            f"the step {busy[0][:12]} is in work", hint="wait until that build has ended"
-        )
+    refuse_beside_builds(store)
     for key in keys:
         print(f"Removing {key}", flush=True)
         engine.delete([key])
+        store.remove_log(key)  # first: it makes room where the disk is full
         store.forget([key])
-        store.remove_log(key)

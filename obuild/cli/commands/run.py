@@ -15,6 +15,7 @@ from obuild.cli.arguments import (
     add_limit_options,
     add_script,
     add_store,
+    image_name,
     limits,
     script_arguments,
     secrets,
@@ -43,6 +44,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-t",
         "--tag",
+        type=image_name,
         action="append",
         default=[],
         metavar="NAME",
@@ -85,8 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         result = build(request, renderer)
     except ObuildError as error:
-        if error.reported and arguments.progress != "json":
-            return error.exit_code  # the display's report has told all
+        if error.reported:
+            return error.exit_code  # the display has told all
         raise
     print(result.key if arguments.quiet else f'Got: "{result.key}"')
     return 0

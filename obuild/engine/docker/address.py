@@ -17,6 +17,7 @@ from obuild.values import Value
 
 __all__ = ["Address", "Tls", "find_address", "unavailable"]
 
+_SCHEMES = ("unix", "tcp", "http", "https", "ssh", "npipe")
 _UNIX = "unix:///var/run/docker.sock"
 _PIPE = "npipe:////./pipe/docker_engine"
 
@@ -56,12 +57,22 @@ def find_address(host: str | None, environment: Mapping[str, str]) -> Address:
     """The daemon that is meant. Raises ``EngineUnavailable`` for a context that is not there."""
     host = host or environment.get("DOCKER_HOST")
     if host:
+        _check(host)
         return Address(_spelled_out(host), _tls_of_environment(host, environment))
     folder = environment.get("DOCKER_CONFIG") or _home(environment)
     name = environment.get("DOCKER_CONTEXT") or _current_context(folder)
     if name and name != "default":
         return _of_context(folder, name)
     return Address(_UNIX if hasattr(socket, "AF_UNIX") else _PIPE)
+
+
+def _check(host: str) -> None:
+    scheme, _, rest = _spelled_out(host).partition("://")
+    if scheme not in _SCHEMES or not rest.strip("/"):
+        raise EngineUnavailable(
+            f"{host!r} is no address of a Docker daemon",
+            hint="DOCKER_HOST is unix:///PATH, tcp://HOST:PORT, ssh://USER@HOST or npipe:////PATH",
+        )
 
 
 def unavailable(address: Address, error: BaseException | str) -> EngineUnavailable:

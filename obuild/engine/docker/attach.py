@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from docker import APIClient
 
-__all__ = ["Attached", "attached"]
+__all__ = ["Attached", "attached", "open_stream"]
 
 _LOOK = 0.2
 _HEADER = 8
@@ -73,11 +74,20 @@ class Attached:
             yield bytes(joined)
 
 
+def open_stream(client: APIClient, container: str, streams: dict[str, int]) -> Any:
+    """The connection of an attachment. The SDK knows no deadline for this call alone."""
+    usual = client.post
+    client.post = partial(usual, timeout=client.timeout)  # type: ignore[method-assign]
+    try:
+        return client.attach_socket(container, params=streams)
+    finally:
+        client.post = usual  # type: ignore[method-assign]
+
+
 @contextmanager
 def attached(client: APIClient, container: str) -> Iterator[Attached]:
     """Attach to the output of a container that has not been started yet."""
-    streams = {"stdout": 1, "stderr": 1, "stream": 1}
-    wrapper: Any = client.attach_socket(container, params=streams)
+    wrapper = open_stream(client, container, {"stdout": 1, "stderr": 1, "stream": 1})
     # The SDK keeps the response alive on the socket; closing it closes the connection.
     owner: Any = getattr(wrapper, "_response", wrapper)
     try:

@@ -92,6 +92,12 @@ class Blobs:
                 layers = _layers(documents, facts.id, facts)
                 if layers is not None:
                     return layers
+        # Another process may have given the image a new configuration since it was looked
+        # at: any manifest of just these layers will do.
+        for document in documents.values():
+            config = documents.get(_digest_of_config(document))
+            if config and config.get("rootfs", {}).get("diff_ids") == list(facts.layers):
+                return list(document["layers"])
         raise EngineError(
             f"docker save {name} has no manifest of its layers",
             hint="see whether `docker image inspect` knows the image",
@@ -112,6 +118,13 @@ def _layers(
         if (found := _layers(documents, entry["digest"], facts)) is not None:
             return found
     return None
+
+
+def _digest_of_config(document: Any) -> str:
+    """What a manifest names as its configuration; empty for what is no manifest."""
+    if not isinstance(document, dict) or not isinstance(document.get("config"), dict):
+        return ""
+    return str(document["config"].get("digest", ""))
 
 
 def _below(document: Any, facts: ImageFacts) -> Iterator[Descriptor]:

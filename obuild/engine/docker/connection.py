@@ -17,7 +17,7 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, TypeVar
 
 from obuild.engine.docker.address import Address, unavailable
-from obuild.errors import Cancelled, EngineError, ObuildError
+from obuild.errors import Cancelled, EngineError, EngineUnavailable, ObuildError
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -79,6 +79,17 @@ def request(
         except (ValueError, KeyError, TypeError):
             words = response.text.strip() or f"status {response.status_code}"
     raise DaemonError(response.status_code, words)
+
+
+def _need_ssh() -> None:
+    """The SDK fails with a NameError where its extra for ssh is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec("paramiko") is None:
+        raise EngineUnavailable(
+            "a daemon behind ssh needs the package paramiko",
+            hint="install obuild with its extra: pip install 'obuild[ssh]'",
+        )
 
 
 class Connection:
@@ -191,6 +202,8 @@ class Connection:
     def _make(self, version: str) -> APIClient:
         from docker import APIClient
 
+        if self.address.url.startswith("ssh://"):
+            _need_ssh()
         timeout = self.timeout
         return APIClient(
             base_url=self.address.url,

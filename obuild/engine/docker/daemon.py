@@ -53,6 +53,7 @@ class Daemon:
         self.removals = Removals(connection.timeout)
         self._emit = emit
         self._verbose = verbose
+        self._made: dict[str, str] = {}
 
     def say(self, make: Callable[[], str]) -> None:
         """Tell of a call, if anybody wants to hear of it."""
@@ -99,14 +100,16 @@ class Daemon:
                 " this step, on this or another machine",
                 hint=f"wait for it, or remove it: docker rm --force {name}",
             ) from error
-        return str(made["Id"])
+        self._made[name] = str(made["Id"])
+        return self._made[name]
 
-    def remove_container(self, name: str) -> None:
-        """With its anonymous volumes; what is gone already is no error."""
+    def remove_container(self, name: str, container: str | None = None) -> None:
+        """With its anonymous volumes; what is gone already is no error. ``container`` is the
+        id of the one that is meant, where another may have got the name meanwhile."""
         self.say(lambda: command.line("rm", "--force", "--volumes", "--", name))
         try:
             self.connection.patiently(
-                lambda api: api.remove_container(name, v=True, force=True),
+                lambda api: api.remove_container(container or name, v=True, force=True),
             )
         except DaemonError as error:
             if error.status != 404 and "already in progress" not in error.words:
@@ -206,7 +209,9 @@ class Daemon:
         self.removals.add(name, remove)
 
     def temporary_container(self, name: str) -> AbstractContextManager[None]:
-        return self.temporary(name, lambda: self.remove_container(name))
+        """The container that this process made under that name."""
+        made = self._made.pop(name, None)
+        return self.temporary(name, lambda: self.remove_container(name, made))
 
     def temporary_image(self, name: str) -> AbstractContextManager[None]:
         return self.temporary(name, lambda: self.remove_image(name))

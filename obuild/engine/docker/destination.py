@@ -158,11 +158,11 @@ class _Walk:
             target = found.target.encode()
         self.path = [] if target.startswith(b"/") else self.path[:-1]
         self.existing = len(self.path)
-        for name in target.split(b"/"):
-            if name not in (b"", b"."):
-                self.step(name, last=False, written=written)
+        names = [name for name in target.split(b"/") if name not in (b"", b".")]
+        for position, name in enumerate(names):
+            self.step(name, last=last and position == len(names) - 1, written=written)
         if last and self.existing < len(self.path) and not self._directory:
-            self.path, self.existing = before
+            (self.path, self.existing), self.blocked = before, False
             return False
         return True
 

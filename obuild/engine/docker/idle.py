@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from threading import Lock, Thread
 from typing import Any
 
+from obuild.engine.docker.attach import open_stream
 from obuild.engine.docker.daemon import Daemon
 from obuild.errors import EngineError
 
@@ -84,7 +85,7 @@ class Idle:
         try:
             made = self._daemon.create(self._name, config)
             with self._daemon.connection.client() as api:
-                self._stdin = api.attach_socket(made, params={"stdin": 1, "stream": 1})
+                self._stdin = open_stream(api, made, {"stdin": 1, "stream": 1})
                 api.start(made)
         except EngineError as error:
             # Nothing is lost but time: every run can have a namespace of its own.

@@ -40,6 +40,8 @@ class Images:
         self, reference: str, platform: str | None, emit: Emit, step: int, *, pull: bool
     ) -> ResolvedImage:
         """See the engine's protocol."""
+        if not reference.strip():
+            raise _image_error(reference, "an image must have a name (invalid reference)")
         try:
             found = None if pull else self._daemon.inspect_image(reference)
             if found is None or not _fits(found, platform):

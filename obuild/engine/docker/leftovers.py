@@ -28,7 +28,7 @@ def sweep(daemon: Daemon, alive: Callable[[str], bool]) -> list[str]:
             continue
         if row.get("State") in _RUNNING and not _is_own(daemon, row["Id"]):
             raise _at_work(name, row)
-        daemon.remove_container(name)
+        daemon.remove_container(name, row["Id"])
         removed.append(f"container {name}")
     for tag in _tags(daemon, "-image-tmp-*"):
         key = daemon.names.key_of_temporary(tag)
