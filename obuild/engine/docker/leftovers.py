@@ -46,8 +46,14 @@ def clean(daemon: Daemon) -> None:
             raise _at_work(name, row)
     for name, _ in containers:
         daemon.remove_container(name)
+    images = {row["Id"] for row in daemon.images(daemon.names.prefix + "-*")}
     for tag in sorted(_tags(daemon, "-*")):
         daemon.remove_image(tag)
+    for image in images:
+        # One that lost its name before others that were made of it did may still be there.
+        found = daemon.inspect_image(image)
+        if found is not None and not found.tags and not found.digests:
+            daemon.remove_image(image)
     for name in daemon.volumes(f"^{re.escape(daemon.names.prefix)}-"):
         daemon.remove_volume(name)
 
