@@ -22,7 +22,7 @@ from obuild.executor.lookup import Lookup
 from obuild.ir.manifest import executables
 from obuild.source import Place
 from obuild.store import Record, Store
-from obuild.values import Value, field
+from obuild.values import Value, replace
 
 __all__ = ["Performer", "Task"]
 
@@ -34,7 +34,7 @@ _OTHER_CAUSES = (126, 127, 137)
 class Task(Value):
     """A step with all that is needed to do it, to name it and to record it.
 
-    ``preimage`` is its text as it may be stored. ``parent`` is the key of the snapshot that
+    ``preimage`` makes its text as it may be stored. ``parent`` is the key of the snapshot that
     it stands on, ``base`` that of the stage's base; both None for a base itself.
     ``if_it_fails`` is what a user should then be told of.
     """
@@ -46,7 +46,7 @@ class Task(Value):
     title: str
     place: Place | None
     prepared: Prepared
-    preimage: str = field(repr=False)
+    preimage: Callable[[], str]
     parent: str | None
     base: str | None
     action: Callable[[], Action]
@@ -148,7 +148,8 @@ class Performer:
     def _execute(self, task: Task, engine: Engine) -> None:
         began = time.monotonic()
         action = task.action()
-        self._store.announce(task.key, task.parent, self._record(task, began))
+        record = self._record(task)
+        self._store.announce(task.key, task.parent, record)
         with self._store.open_log(task.key) as log:
 
             def output(data: bytes) -> None:
@@ -156,19 +157,20 @@ class Performer:
                 self._emit(StepOutput(task.number, data))
 
             engine.execute(task.key, task.parent, action, output, self._cancel)
-        self._store.add(task.key, task.parent, self._record(task, began))
+        done = replace(record, seconds=time.monotonic() - began)
+        self._store.add(task.key, task.parent, done)
 
-    def _record(self, task: Task, began: float) -> Record:
+    def _record(self, task: Task) -> Record:
         return Record(
             key=task.key,
             kind=task.kind,
             title=task.title,
-            preimage=task.preimage,
+            preimage=task.preimage(),
             spec=self._spec,
             within="/".join(task.within),
             position=task.position,
             created="",
-            seconds=time.monotonic() - began,
+            seconds=0.0,
             settled=task.kind == "base",
             executables=executables(task.prepared.manifests),
             base=task.base,

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from obuild.sexp import Sexp
+from obuild.sexp import Written, write_atom
 from obuild.values import Value, field
 
-__all__ = ["Dir", "File", "Manifest", "Symlink", "executables", "manifest_sexp", "walk"]
+__all__ = ["Dir", "File", "Manifest", "Symlink", "executables", "walk", "write_manifest"]
 
 
 class File(Value):
@@ -44,26 +44,32 @@ class Dir(Value):
 Manifest = File | Symlink | Dir
 
 
-def manifest_sexp(manifest: Manifest) -> Sexp:
-    """``(File (PATH DIGEST))``, ``(Symlink (PATH TARGET))`` or ``(Dir (PATH (ITEM…)))``."""
-    # Trees may be deeper than the stack allows: post-order over a stack of our own.
-    done: list[list[Sexp]] = [[]]
-    todo: list[tuple[Manifest, bool]] = [(manifest, False)]
+def write_manifest(manifest: Manifest) -> Written:
+    """``(File (PATH DIGEST))``, ``(Symlink (PATH TARGET))`` or ``(Dir (PATH (ITEM…)))``, in
+    the machine form."""
+    # A tree may have many thousand files, and be deeper than the stack allows.
+    pieces: list[str] = []
+    todo: list[Manifest | None] = [manifest]
     while todo:
-        node, finished = todo.pop()
+        node = todo.pop()
         match node:
+            case None:
+                pieces.append(")))")
             case File(path=path, digest=digest):
-                done[-1].append(("File", (path, digest)))
+                pieces.append(f"(File({_pair(path, digest)}))")
             case Symlink(path=path, target=target):
-                done[-1].append(("Symlink", (path, target)))
-            case Dir(path=path) if finished:
-                items = tuple(done.pop())
-                done[-1].append(("Dir", (path, items)))
-            case Dir(items=inner):
-                done.append([])
-                todo.append((node, True))
-                todo.extend((item, False) for item in reversed(inner))
-    return done[0][0]
+                pieces.append(f"(Symlink({_pair(path, target)}))")
+            case Dir(path=path, items=items):
+                pieces.append(f"(Dir({write_atom(path)}(")
+                todo.append(None)
+                todo.extend(reversed(items))
+    return Written("".join(pieces))
+
+
+def _pair(one: str, other: str) -> str:
+    """Two atoms: a blank stands between them if both are without quotes."""
+    first, second = write_atom(one), write_atom(other)
+    return f"{first}{second}" if '"' in (first[0], second[0]) else f"{first} {second}"
 
 
 def walk(manifest: Manifest) -> Iterator[Manifest]:

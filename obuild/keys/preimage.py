@@ -10,7 +10,7 @@ import hashlib
 
 from obuild.errors import BuildError
 from obuild.ir.image import ImageConfig
-from obuild.ir.manifest import Manifest, executables, manifest_sexp
+from obuild.ir.manifest import Manifest, executables, write_manifest
 from obuild.ir.ops import Base
 from obuild.ir.printing import user_sexp
 from obuild.ir.steps import CopyStep, RunStep, StepSecret
@@ -94,7 +94,7 @@ def copy_preimage(
 
 
 def _copy_op(step: CopyStep, manifests: tuple[Manifest, ...]) -> Sexp:
-    found = tuple(manifest_sexp(manifest) for manifest in manifests)
+    found = tuple(write_manifest(manifest) for manifest in manifests)
     if not found:
         raise BuildError("this copy has no sources", place=step.place, hint="name some in (src …)")
     if step.destination.endswith("/"):

@@ -11,7 +11,7 @@ of a build in which everything is stored; the tests hold it equal to the grammar
 """
 
 from obuild.sexp.plain import read_plain
-from obuild.sexp.value import Atom, List, Node, Sexp
+from obuild.sexp.value import Atom, List, Node, Sexp, Written
 from obuild.sexp.write import quote, to_human, to_machine, write_atom
 from obuild.source import Text
 
@@ -20,6 +20,7 @@ __all__ = [
     "List",
     "Node",
     "Sexp",
+    "Written",
     "quote",
     "read_many",
     "read_one",

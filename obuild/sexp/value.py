@@ -5,10 +5,19 @@ from __future__ import annotations
 from obuild.source import Place
 from obuild.values import Value, field
 
-__all__ = ["Atom", "List", "Node", "Sexp"]
+__all__ = ["Atom", "List", "Node", "Sexp", "Written"]
 
 Sexp = str | tuple["Sexp", ...]
 """An expression: an atom or a list of expressions."""
+
+
+class Written(str):
+    """A list that is in its machine form already: a part that is too large to be made twice.
+
+    Only ``to_machine`` knows it.
+    """
+
+    __slots__ = ()
 
 
 class Atom(Value):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from obuild.sexp.layout import Layout
-from obuild.sexp.value import Sexp
+from obuild.sexp.value import Sexp, Written
 from obuild.source import encode
 
 __all__ = ["lay_out_atom", "quote", "to_human", "to_machine", "write_atom"]
 
-# An atom stands without quotes if it has none of these: blanks, quotes, parentheses,
-# semicolons, backslashes, control and non-ASCII bytes, and nothing like a block comment.
-_NEEDS_QUOTES = re.compile(rb"[^!#-'*-:<-\[\]-~]|#\||\|#")
+# An atom stands without quotes if it has no blanks, quotes, parentheses, semicolons,
+# backslashes, control or non-ASCII characters, and nothing like a block comment.
+_PLAIN = re.compile(r"[!#-'*-:<-\[\]-~]+").fullmatch
 
 _ESCAPES = {
     **{code: f"\\{code:03d}" for code in (*range(32), *range(127, 256))},
@@ -26,8 +25,10 @@ _ESCAPES = {
 }
 
 
-def _plain(data: bytes) -> bool:
-    return bool(data) and not _NEEDS_QUOTES.search(data)
+def _plain(text: str) -> bool:
+    if _PLAIN(text) is None:
+        return False
+    return "|" not in text or ("#|" not in text and "|#" not in text)
 
 
 def _escape(data: bytes) -> str:
@@ -41,36 +42,33 @@ def quote(text: str) -> str:
 
 def write_atom(text: str) -> str:
     """An atom on one line: as it is if it needs no quotes, else quoted."""
-    data = encode(text)
-    return text if _plain(data) else f'"{_escape(data)}"'
+    return text if _plain(text) else quote(text)
 
 
 def to_machine(sexp: Sexp) -> str:
     """The shortest form: a blank only between two atoms that both need no quotes."""
+    # The manifest of a large copy has a hundred thousand atoms: one plain loop, no recursion.
     pieces: list[str] = []
     bare = False  # the piece before was an atom without quotes
-    for piece in _flatten(sexp):
-        is_bare = piece[0] not in '("' and piece != ")"
-        if bare and is_bare:
-            pieces.append(" ")
-        pieces.append(piece)
-        bare = is_bare
-    return "".join(pieces)
-
-
-def _flatten(sexp: Sexp) -> Iterator[str]:
-    """Parentheses and written atoms in order, without recursion."""
     todo: list[Sexp | None] = [sexp]
     while todo:
         item = todo.pop()
         if item is None:
-            yield ")"
+            pieces.append(")")
+            bare = False
+        elif isinstance(item, Written):
+            pieces.append(item)
+            bare = False
         elif isinstance(item, str):
-            yield write_atom(item)
+            plain = _plain(item)
+            pieces.append((f" {item}" if bare else item) if plain else quote(item))
+            bare = plain
         else:
-            yield "("
+            pieces.append("(")
+            bare = False
             todo.append(None)
             todo.extend(reversed(item))
+    return "".join(pieces)
 
 
 def to_human(sexp: Sexp) -> str:
@@ -102,10 +100,10 @@ def to_human(sexp: Sexp) -> str:
 
 def lay_out_atom(layout: Layout, text: str) -> None:
     """One atom. A string of several lines is split at its newlines, one below the other."""
-    data = encode(text)
-    if _plain(data):
+    if _plain(text):
         layout.text(text)
         return
+    data = encode(text)
     newline = data.find(b"\n")
     if newline < 0 or newline == len(data) - 1:
         layout.text(f'"{_escape(data)}"')

@@ -14,8 +14,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from obuild.ir.manifest import Dir, File, Manifest, Symlink, manifest_sexp
-from obuild.sexp import to_machine
+from obuild.ir.manifest import Dir, File, Manifest, Symlink, write_manifest
 from obuild.source import decode
 
 __all__ = [
@@ -70,7 +69,7 @@ def _make(path: bytes, kind: str, content: bytes) -> None:
 
 
 def machine(manifest: Manifest) -> str:
-    return to_machine(manifest_sexp(manifest))
+    return write_manifest(manifest)
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from obuild.ir.manifest import Dir, File, Manifest, Symlink, executables, manifest_sexp, walk
-from obuild.sexp import to_machine
+from obuild.ir.manifest import Dir, File, Manifest, Symlink, executables, walk, write_manifest
 
 DIGEST = "0" * 64
 
 
 def test_printed_form() -> None:
     tree = Dir("d", (File("d/f", DIGEST), Symlink("d/l", "f"), Dir("d/e", ())))
-    assert to_machine(manifest_sexp(tree)) == (
-        f"(Dir(d((File(d/f {DIGEST}))(Symlink(d/l f))(Dir(d/e())))))"
-    )
+    assert write_manifest(tree) == (f"(Dir(d((File(d/f {DIGEST}))(Symlink(d/l f))(Dir(d/e())))))")
     assert [node.path for node in walk(tree)] == ["d", "d/f", "d/l", "d/e"]
 
 
@@ -30,5 +27,5 @@ def test_a_deep_tree_needs_no_stack() -> None:
     tree: Manifest = File("f", DIGEST)
     for _ in range(5000):
         tree = Dir("d", (tree,))
-    assert to_machine(manifest_sexp(tree)).count("Dir") == 5000
+    assert write_manifest(tree).count("Dir") == 5000
     assert sum(1 for _ in walk(tree)) == 5001
