@@ -12,12 +12,12 @@ __all__ = ["docker_engine", "glance_with"]
 
 
 def docker_engine(
-    prefix: str, emit: Emit, *, session: str | None = None, verbose: bool = False
+    prefix: str, emit: Emit, *, visit: str | None = None, verbose: bool = False
 ) -> Engine:
     """The Docker engine; loads the SDK."""
     from obuild.engine.docker import DockerEngine
 
-    return DockerEngine(prefix, environment=os.environ, session=session, emit=emit, verbose=verbose)
+    return DockerEngine(prefix, environment=os.environ, visit=visit, emit=emit, verbose=verbose)
 
 
 def glance_with(prefix: str) -> Callable[[Sequence[str]], list[bool] | None]:

@@ -36,7 +36,7 @@ class Result(Value):
 
 class Executor:
     """Runs one build. ``engine`` makes the engine, at the first step that needs it; it is
-    given the name of the session, which is locked in the store while the engine is used."""
+    given the name of the visit, which is locked in the store while the engine is used."""
 
     def __init__(
         self,
@@ -74,13 +74,13 @@ class Executor:
     def engine(self) -> Engine:
         """The engine, opened at the first call: leftovers gone, the index put right."""
         if self._opened is None:
-            from secrets import token_hex  # a cached build needs no session
+            from secrets import token_hex  # a cached build needs no visit
 
             # A lock for as long as the engine is used: whoever finds it abandoned knows that
             # something may have been left behind, though no step was in work.
-            session = f"session-{token_hex(8)}"
-            self._ending.enter_context(self._store.lock(session, Event(), lambda: None))
-            engine = open_engine(self._store, self._make_engine(session), self._emit, session)
+            visit = f"visit-{token_hex(8)}"
+            self._ending.enter_context(self._store.lock(visit, Event(), lambda: None))
+            engine = open_engine(self._store, self._make_engine(visit), self._emit, visit)
             self._ending.callback(engine.close)
             self._opened = engine
             guest_os = self._opened.capabilities.guest_os

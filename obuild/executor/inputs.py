@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from obuild.context import BuildContext
 from obuild.engine import Limits
 from obuild.errors import SourceError
-from obuild.ir.manifest import Manifest
+from obuild.ir.manifest import Manifest, executables
 from obuild.ir.ops import Base
 from obuild.ir.steps import CopyStep, RunStep
 from obuild.keys import copy_preimage, key_of, run_preimage
@@ -42,6 +42,7 @@ class Prepared(Value):
     key: str
     preimage: Sexp = field(repr=False)
     manifests: tuple[Manifest, ...] = ()
+    executables: tuple[str, ...] = ()
 
 
 class Inputs:
@@ -94,8 +95,10 @@ class Inputs:
             preimage = run_preimage(parent, step)
             return Prepared(key_of(preimage), preimage)
         manifests = self._read(step)
-        preimage = copy_preimage(parent, step, manifests, obuilder_keys=self.options.obuilder_keys)
-        return Prepared(key_of(preimage), preimage, manifests)
+        runnable = executables(manifests)
+        named = () if self.options.obuilder_keys else runnable
+        preimage = copy_preimage(parent, step, manifests, named)
+        return Prepared(key_of(preimage), preimage, manifests, runnable)
 
     def _read(self, step: CopyStep) -> tuple[Manifest, ...]:
         wanted = (step.sources, step.exclude)

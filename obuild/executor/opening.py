@@ -11,10 +11,10 @@ from obuild.store import Store
 __all__ = ["open_engine"]
 
 
-def open_engine(store: Store, engine: Engine, emit: Emit, session: str | None = None) -> Engine:
+def open_engine(store: Store, engine: Engine, emit: Emit, visit: str | None = None) -> Engine:
     """Claim the engine's objects for the store, remove leftovers, agree on what is there.
 
-    ``session`` is the lock that the caller holds while it uses the engine, if it does.
+    ``visit`` is the lock that the caller holds while it uses the engine, if it does.
     Raises ``StoreError`` if the objects are another store's, or if a container runs that
     this store cannot account for; then the engine is closed again.
     """
@@ -22,7 +22,7 @@ def open_engine(store: Store, engine: Engine, emit: Emit, session: str | None = 
         store_id = engine.claim(store.store_id, store.machine_id())
         if store.store_id != store_id:
             store.set_store_id(store_id)
-        alone = all(name == session for name in store.running() if name.startswith("session-"))
+        alone = all(name == visit for name in store.running() if name.startswith("visit-"))
         for removed in engine.sweep(store.alive):
             # Beside another build it may be what that one was just about to remove.
             if alone:

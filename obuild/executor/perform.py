@@ -19,7 +19,6 @@ from obuild.events import (
 from obuild.events import StepFailed as StepFailedEvent
 from obuild.executor.inputs import Prepared
 from obuild.executor.lookup import Lookup
-from obuild.ir.manifest import executables
 from obuild.source import Place
 from obuild.store import Record, Store
 from obuild.values import Value, replace
@@ -113,7 +112,7 @@ class Performer:
         was made under it may have others. Then it is no hit; where the user asked for
         OBuilder's keys it is one, as there, but not in silence."""
         record = self._store.record(task.key) if task.kind == "copy" else None
-        present = executables(task.prepared.manifests)
+        present = task.prepared.executables
         if record is None or record.executables == present:
             return
         if self._obuilder_keys:
@@ -172,7 +171,7 @@ class Performer:
             created="",
             seconds=0.0,
             settled=task.kind == "base",
-            executables=executables(task.prepared.manifests),
+            executables=task.prepared.executables,
             base=task.base,
         )
 

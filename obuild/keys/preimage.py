@@ -10,7 +10,7 @@ import hashlib
 
 from obuild.errors import BuildError
 from obuild.ir.image import ImageConfig
-from obuild.ir.manifest import Manifest, executables, write_manifest
+from obuild.ir.manifest import Manifest, write_manifest
 from obuild.ir.ops import Base
 from obuild.ir.printing import user_sexp
 from obuild.ir.steps import CopyStep, RunStep, StepSecret
@@ -76,21 +76,20 @@ def _secret(secret: StepSecret) -> Sexp:
 
 
 def copy_preimage(
-    base: str, step: CopyStep, manifests: tuple[Manifest, ...], *, obuilder_keys: bool
+    base: str, step: CopyStep, manifests: tuple[Manifest, ...], executable: tuple[str, ...]
 ) -> Sexp:
     """What a copy depends on.
 
-    OBuilder's manifest has no modes, so files with an x bit are named behind it, unless
-    ``obuilder_keys`` asks for OBuilder's very key. Raises ``BuildError`` for several sources
-    without a directory to put them in, and for none.
+    OBuilder's manifest has no modes, so the paths of files with an x bit stand behind it;
+    with none, be it that they are left out, the key is OBuilder's own. Raises ``BuildError``
+    for several sources without a directory to put them in, and for none.
     """
     preimage: tuple[Sexp, ...] = (
         ("base", base),
         ("user", user_sexp(step.user)),
         ("op", _copy_op(step, manifests)),
     )
-    runnable = () if obuilder_keys else executables(manifests)
-    return (*preimage, ("executable", runnable)) if runnable else preimage
+    return (*preimage, ("executable", executable)) if executable else preimage
 
 
 def _copy_op(step: CopyStep, manifests: tuple[Manifest, ...]) -> Sexp:

@@ -21,7 +21,7 @@ def engine(
     engine_host: str, prefix: str, api: APIClient, clean_env: dict[str, str]
 ) -> Iterator[DockerEngine]:
     made = DockerEngine(
-        prefix, host=engine_host, environment=clean_env, session="s1", emit=lambda _: None
+        prefix, host=engine_host, environment=clean_env, visit="s1", emit=lambda _: None
     )
     yield made
     made.clean()
@@ -59,7 +59,7 @@ def test_closing_removes_it(
     assert not _idle(api, prefix)
 
 
-def test_it_is_left_to_its_session_and_removed_after_it(
+def test_it_is_left_to_its_visit_and_removed_after_it(
     steps: Steps,
     base: str,
     api: APIClient,

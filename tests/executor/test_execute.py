@@ -58,8 +58,8 @@ class Stage:
         self.glanced.append(list(keys))
         return [self.engine.exists(key) for key in keys]
 
-    def _engine(self, session: str) -> RehearsalEngine:
-        assert self.store.alive(session)
+    def _engine(self, visit: str) -> RehearsalEngine:
+        assert self.store.alive(visit)
         self.engines += 1
         return self.engine
 

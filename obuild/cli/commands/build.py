@@ -9,8 +9,8 @@ import argparse
 import sys
 
 from obuild.cli.arguments import add_limit_options, limits, secrets, store_path
+from obuild.cli.building import Request, build
 from obuild.cli.script import load
-from obuild.cli.session import Request, build
 from obuild.cli.stored import show
 from obuild.events import EngineCalled, Event, Warned
 from obuild.executor.inputs import Options

@@ -21,9 +21,9 @@ from obuild.cli.arguments import (
     secrets,
     store_path,
 )
+from obuild.cli.building import Request, build
 from obuild.cli.failure import colors
 from obuild.cli.script import load
-from obuild.cli.session import Request, build
 from obuild.errors import ObuildError
 from obuild.executor.inputs import Options
 from obuild.progress import make

@@ -45,7 +45,7 @@ class DockerEngine:
     """Runs steps in containers of a Docker daemon and keeps snapshots as its images.
 
     ``prefix`` begins the names of all objects. ``host`` None: the daemon that ``environment``
-    (what ``os.environ`` holds) and the docker contexts name. ``session`` names what helps a
+    (what ``os.environ`` holds) and the docker contexts name. ``visit`` names what helps a
     whole build along (see ``idle``); None: nothing does. ``jobs``: containers at a time.
     ``timeout``: seconds in which the daemon must answer. With ``verbose`` every call is
     emitted as ``EngineCalled``. Nothing is asked of the daemon before the first call.
@@ -58,7 +58,7 @@ class DockerEngine:
         host: str | None = None,
         environment: Mapping[str, str] | None = None,
         emit: Emit,
-        session: str | None = None,
+        visit: str | None = None,
         jobs: int = 2,
         timeout: float = _TIMEOUT,
         verbose: bool = False,
@@ -69,7 +69,7 @@ class DockerEngine:
         thin = ThinLoads(self._daemon, lambda: self._containerd)
         parents = Parents(self._daemon, self._images, thin, lambda: self.capabilities)
         turns = Semaphore(jobs)
-        self._idle = Idle(self._daemon, session)
+        self._idle = Idle(self._daemon, visit)
         self._runs = Runs(
             self._daemon, self._images, parents, lambda: self._platform, turns, self._idle
         )

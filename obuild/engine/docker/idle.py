@@ -5,7 +5,8 @@ of its own; one that joins another's pays nothing (on 28.5 there is no differenc
 build's second run on such a container stands beside it. It waits for a line on its standard
 input, which this process holds: when the process dies, however it does, the container ends.
 
-Its name has the session of the build, so that ``leftovers`` can tell whose it is.
+A build's use of the engine is a *visit*; it has a name, of which the store holds a lock. The
+container's name has it too, so ``leftovers`` can tell whose the container is.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ _PAYS_BELOW = (1, 42)
 class Idle:
     """At most one idle container for an engine; none where it would not pay."""
 
-    def __init__(self, daemon: Daemon, session: str | None):
+    def __init__(self, daemon: Daemon, visit: str | None):
         self._daemon = daemon
-        self._session = session
+        self._visit = visit
         self._lock = Lock()
         self._runs = 0
         self._thread: Thread | None = None
@@ -41,7 +42,7 @@ class Idle:
 
         ``image`` and ``shell`` are those of the run: what it can run, can idle as well.
         """
-        if self._session is None:
+        if self._visit is None:
             return "none"
         with self._lock:
             self._runs += 1
@@ -62,7 +63,7 @@ class Idle:
 
     @property
     def _name(self) -> str:
-        return self._daemon.names.idle(self._session or "")
+        return self._daemon.names.idle(self._visit or "")
 
     def _runs_still(self, container: str) -> bool:
         found = self._daemon.inspect_container(container)

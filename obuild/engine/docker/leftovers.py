@@ -20,10 +20,10 @@ _RUNNING = ("running", "paused", "restarting")
 
 
 def sweep(daemon: Daemon, alive: Callable[[str], bool]) -> list[str]:
-    """See the engine's protocol; idle containers are their session's."""
+    """See the engine's protocol; idle containers are their visit's."""
     removed = []
     for name, row in _containers(daemon):
-        owner = daemon.names.key_of_container(name) or daemon.names.session_of_idle(name)
+        owner = daemon.names.key_of_container(name) or daemon.names.visit_of_idle(name)
         if owner is None or alive(owner):
             continue
         if row.get("State") in _RUNNING and not _is_own(daemon, row["Id"]):

@@ -27,9 +27,9 @@ class Names(Value):
     def container(self, key: str) -> str:
         return f"{self.prefix}-container-{key}"
 
-    def idle(self, session: str) -> str:
-        """The container that lends its network to the runs of one session."""
-        return f"{self.prefix}-idle-{session}"
+    def idle(self, visit: str) -> str:
+        """The container that lends its network to the runs of one visit."""
+        return f"{self.prefix}-idle-{visit}"
 
     @property
     def libexec(self) -> str:
@@ -47,7 +47,7 @@ class Names(Value):
         """The key of a container's name, with or without the slash that the API puts before."""
         return self._key(name.removeprefix("/"), "-container-")
 
-    def session_of_idle(self, name: str) -> str | None:
+    def visit_of_idle(self, name: str) -> str | None:
         start = f"{self.prefix}-idle-"
         return name.removeprefix(start) if name.startswith(start) else None
 

@@ -67,7 +67,7 @@ def _build(
     )
     executor = Executor(
         store,
-        lambda session: docker_engine(store.prefix, emit, session=session, verbose=request.verbose),
+        lambda visit: docker_engine(store.prefix, emit, visit=visit, verbose=request.verbose),
         glance_with(store.prefix),
         inputs,
         emit,
