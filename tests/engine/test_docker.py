@@ -11,8 +11,10 @@ from typing import Any, Self
 import pytest
 from docker import APIClient
 from docker.errors import ImageNotFound
+from requests.exceptions import RequestException
 
 from obuild.engine.docker import DockerEngine
+from obuild.engine.docker.attach import open_stream
 from obuild.engine.docker.glance import glance
 from obuild.errors import (
     BuildError,
@@ -304,6 +306,17 @@ def test_engine_that_stops_answering_while_a_command_runs(
         frozen.close()
     # What it could not remove is removed by the next sweep.
     assert len(steps.engine.sweep(_dead)) == 1
+
+
+def test_attaching_has_a_deadline() -> None:
+    """The SDK alone would wait for ever."""
+    with Proxy(None) as silent:
+        api = APIClient(base_url=silent.host, version="1.41", timeout=1)
+        began = time.monotonic()
+        with pytest.raises(RequestException):
+            open_stream(api, "container", {"stdout": 1, "stream": 1})
+        assert time.monotonic() - began < 10
+        api.close()
 
 
 def test_large_copy_in_little_memory(steps: Steps, base: str) -> None:
