@@ -28,6 +28,7 @@ _PING_AFTER = 5.0
 _KILLED = 137
 _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
+_MAX_ID = 2**31 - 1
 
 
 class Runs:
@@ -172,6 +173,7 @@ def _container_config(image: str, argv: list[str], action: RunCommand) -> dict[s
     user = step.user
     variables = [f"{name}={value}" for name, value in reversed(step.env)]
     owner = f"{user.uid}:{user.gid}" if isinstance(user, UnixUser) else user.name
+    _check_step(step)
     _check_text([*argv, *variables, step.workdir, owner, *step.network])
     return {
         "Image": image,
@@ -186,6 +188,23 @@ def _container_config(image: str, argv: list[str], action: RunCommand) -> dict[s
         "AttachStderr": True,
         "HostConfig": host,
     }
+
+
+def _check_step(step: RunStep) -> None:
+    """What no container can have. The daemon would say so too, in words of its own."""
+    user = step.user
+    if isinstance(user, UnixUser) and not all(0 <= n <= _MAX_ID for n in (user.uid, user.gid)):
+        raise BuildError(
+            f"there can be no user {user.uid}:{user.gid} in a container",
+            hint=f"uids and gids go from 0 to {_MAX_ID}",
+        )
+    if any(not name for name, _ in step.env):
+        raise BuildError("a variable of the environment has no name", hint="see the (env …) above")
+    if len(step.network) > 1 and {"host", "none"} & {*step.network}:
+        raise BuildError(
+            f"a container cannot have the networks {', '.join(step.network)} at once",
+            hint="host and none stand alone",
+        )
 
 
 def _check_text(texts: Sequence[str]) -> None:
