@@ -104,11 +104,6 @@ def add_key_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the network of runs that name none (default: none)",
     )
-    parser.add_argument(
-        "--no-stat-cache",
-        action="store_true",
-        help="read every file of the context again, however old it is",
-    )
 
 
 def image_name(text: str) -> str:

@@ -45,6 +45,7 @@ def test_every_command_has_help_with_examples(command: str, obuild: Obuild) -> N
         (["run", "--nonsense"], 2, b"unrecognized arguments"),
         (["run", "simple.spec", "--docker-memory", "lots"], 2, b"no amount of memory"),
         (["run", "simple.spec", "--docker-cpus", "0"], 2, b"above 0"),
+        (["plan", "simple.spec", "--store", "zfs:tank"], 2, b"write docker:PATH"),
         (["run", "simple.spec", "--store", "zfs:tank"], 2, b"write docker:PATH"),
         (["run", "simple.spec", "--secret", "x"], 2, b"ID:PATH"),
         (["run", "simple.spec", "--secret", "x:nope"], 2, b"cannot read the secret x"),

@@ -16,6 +16,7 @@ from obuild.cli.arguments import (
     add_store,
     script_arguments,
     secrets,
+    store_path,
 )
 from obuild.cli.failure import colors, draw
 from obuild.cli.script import load
@@ -51,6 +52,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    store_path(arguments.store)  # refuses a kind of store that there is not; no store is read
     file, context = script_arguments(arguments)
     script = load(file, context)
     options = Options(

@@ -57,6 +57,11 @@ def register(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keys as OBuilder has them: x bits of files are not in them",
     )
+    parser.add_argument(
+        "--no-stat-cache",
+        action="store_true",
+        help="read every file of the context again, however old it is",
+    )
     add_limit_options(parser)
     parser.add_argument(
         "--progress",
