@@ -12,9 +12,12 @@ from obuild.engine import Engine
 from obuild.errors import UsageError
 from obuild.events import EngineCalled, Event, Warned
 from obuild.executor.opening import open_engine
+from obuild.progress.calls import shell_line
+from obuild.progress.output import clean_lines
+from obuild.source import encode
 from obuild.store import Store
 
-__all__ = ["find_key", "open_both", "open_store", "size_text"]
+__all__ = ["find_key", "open_both", "open_store", "shown", "size_text"]
 
 
 @contextmanager
@@ -25,10 +28,19 @@ def open_store(given: str | None) -> Iterator[Store]:
 
 
 @contextmanager
-def open_both(given: str | None, *, verbose: bool = False) -> Iterator[tuple[Store, Engine]]:
-    """The store and its engine, which then agree on what there is."""
-    with open_store(given) as store:
-        engine = open_engine(store, docker_engine(store.prefix, show, verbose=verbose), show)
+def open_both(
+    given: str | None, *, verbose: bool = False, create: bool = False
+) -> Iterator[tuple[Store, Engine]]:
+    """The store and its engine, which then agree on what there is. ``create``: make a store
+    that is not there.
+
+    A damaged database is replaced: the engine tells what belongs into a new one.
+    """
+    path = store_path(given)
+    with Store.open(path, create=create, warn=lambda what: show(Warned(what))) as store:
+        engine = open_engine(
+            store, docker_engine(store.prefix, show, lock=store.lock, verbose=verbose), show
+        )
         try:
             yield store, engine
         finally:
@@ -40,8 +52,9 @@ def show(event: Event) -> None:
     match event:
         case Warned(message=message):
             print(f"obuild: warning: {message}", file=sys.stderr)
-        case EngineCalled(command=command):
-            print(command, file=sys.stderr)
+        case EngineCalled():
+            for line in filter(None, clean_lines(shell_line(event))):
+                print(line, file=sys.stderr)
 
 
 def find_key(store: Store, prefix: str) -> str:
@@ -55,6 +68,14 @@ def find_key(store: Store, prefix: str) -> str:
         )
     keys = ", ".join(key[:16] for key in found[:5])
     raise UsageError(f"{len(found)} keys begin with {prefix}", hint=f"give more digits: {keys}")
+
+
+def shown(text: str | None) -> str:
+    """A title on one line, nothing in it that acts on a terminal."""
+    if text is None:
+        return "(built by OBuilder)"
+    plain = encode(text).decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else " " for c in plain)
 
 
 def size_text(size: int) -> str:

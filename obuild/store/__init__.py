@@ -20,6 +20,10 @@ Decisions:
 - **A lock is who holds it,** never a number in a file: ``flock``, freed by the kernel. The
   same lock keeps threads and processes apart. The store must be on a file system of this
   machine; ``flock`` and SQLite's log need that.
+- **What is gone is remembered** for a while, with the reason: ``obuild explain`` tells it.
+- **What a running build stands on stays.** See ``holds``.
+- **A damaged database is kept aside,** never guessed at; the engine knows what there is. See
+  ``mending``.
 - **Private.** Directories 0700, files 0600, no links below the store, one owner.
 """
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from obuild.errors import StoreError
 
-__all__ = ["damaged", "store_errors"]
+__all__ = ["DamagedDatabase", "damaged", "store_errors"]
 
 _FULL = ("there is no space left for it", "Make room on that file system, or give another --store.")
 _READ_ONLY = (
@@ -62,12 +62,17 @@ _DAMAGED = (
 )
 
 
-def damaged(path: str, detail: str) -> StoreError:
+class DamagedDatabase(StoreError):
+    """What the database holds makes no sense. One that is only locked, not readable, on a
+    full disk or of a newer obuild is not damaged."""
+
+
+def damaged(path: str, detail: str) -> DamagedDatabase:
     """The error for a database at ``path`` (the store's directory) that makes no sense."""
-    return StoreError(
+    return DamagedDatabase(
         f"the database of the store {path} is damaged: {detail}",
-        hint=f"Move {os.path.join(path, 'state', 'db')} out of the way: obuild then makes a new "
-        "database and takes over the images that bear its mark.",
+        hint=f"The next `obuild run` keeps it aside in {os.path.join(path, 'state', 'db')}, makes "
+        "a new one and takes over the images that bear obuild's mark.",
     )
 
 
@@ -84,8 +89,9 @@ def store_errors(path: str) -> Iterator[None]:
 
 def _from_sqlite(path: str, error: sqlite3.Error) -> Exception:
     code = getattr(error, "sqlite_errorcode", None)
-    if code is None:  # raised by the module itself: a fault of this program, not of the store
-        return error
+    if code is None:  # raised by the module itself
+        # It is what it says of a text that is none; else a fault of this program.
+        return damaged(path, str(error)) if isinstance(error, sqlite3.OperationalError) else error
     primary = code & 0xFF
     if primary in _DAMAGED:
         return damaged(path, str(error))

@@ -20,7 +20,7 @@ from obuild.errors import StoreError
 from obuild.store.failures import store_errors
 from obuild.values import Value
 
-__all__ = ["Folders", "open_folders"]
+__all__ = ["DATABASE", "Folders", "make_empty", "open_folders"]
 
 _OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHERS = 0o077
@@ -210,14 +210,17 @@ def _check_database(folder: int, real: str) -> None:
         if found.st_mode & _OTHERS:
             os.chmod(name, 0o600, dir_fd=folder)
     if not _is_there(DATABASE, folder):
-        _make_empty(folder)
+        make_empty(folder)
     for name in (".", DATABASE):
         if not os.access(name, os.W_OK, dir_fd=folder, effective_ids=True):
             raise _unwritable(real, name, folder)
 
 
-def _make_empty(folder: int) -> None:
-    """An empty database, put in place whole: an empty file is one (SQLite file format)."""
+def make_empty(folder: int) -> None:
+    """An empty database in ``folder`` (a descriptor), if there is none yet.
+
+    It is put in place whole: an empty file is one (SQLite file format).
+    """
     name = f"{DATABASE}.{os.urandom(8).hex()}"
     os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder))
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["hashed", "prefix_of", "read_machine_id"]
+__all__ = ["hashed", "host_name", "prefix_of", "read_machine_id"]
 
 
 def prefix_of(real_path: str) -> str:
@@ -36,3 +36,9 @@ def read_machine_id(file: str = "/etc/machine-id") -> bytes | None:
     except OSError:  # as good as no id: the caller has another way
         return None
     return found if len(found) == 32 and not found.strip(b"0123456789abcdef") else None
+
+
+def host_name() -> bytes:
+    """What stands for a machine's id where it has none. A store keeps what it began with, so
+    that it may move; one that lost its database finds its objects by the same name again."""
+    return os.fsencode(os.uname().nodename)

@@ -21,7 +21,10 @@ from threading import Event
 from obuild.errors import Cancelled, StoreError
 from obuild.store.failures import store_errors
 
-__all__ = ["Locks", "check_name"]
+__all__ = ["VISIT", "Locks", "check_name"]
+
+VISIT = "visit-"
+"""How the names of visits' locks begin; what follows are hex digits."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _SUFFIX = ".lock"
@@ -73,6 +76,16 @@ class Locks:
         with store_errors(self._path):
             files = sorted(f for f in os.listdir(self._folder) if f.endswith(_SUFFIX))
             return [file.removesuffix(_SUFFIX) for file in files if self._held(file)]
+
+    def since(self, name: str) -> float | None:
+        """When the lock that is held under that name was taken, in seconds since the epoch;
+        None if it is free by now."""
+        with store_errors(self._path):
+            try:
+                found = os.stat(name + _SUFFIX, dir_fd=self._folder, follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+            return found.st_mtime
 
     def abandoned(self) -> list[str]:
         """The names of locks whose holders died: a lock that is let go of leaves no file."""

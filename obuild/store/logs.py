@@ -115,6 +115,18 @@ class Logs:
             names = os.listdir(self._folder)
         return sorted(name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
 
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each key's log."""
+        found = {}
+        with store_errors(self.path):
+            for key in self.logged():
+                try:
+                    status = os.stat(key + _SUFFIX, dir_fd=self._folder, follow_symlinks=False)
+                except FileNotFoundError:  # removed meanwhile
+                    continue
+                found[key] = status.st_size
+        return found
+
     def open_existing(self, key: str) -> int | None:
         """A descriptor for reading the log, None if there is none."""
         try:

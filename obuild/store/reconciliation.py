@@ -2,8 +2,8 @@
 
 Neither side is right by itself. The rules:
 
-- A row whose image is gone goes, with its record. What was built on it stays: its own image
-  is whole. Those rows are detached (see ``rows``).
+- A row whose image is gone goes; its record stays and tells why. What was built on it stays:
+  its own image is whole. Those rows are detached (see ``rows``).
 - An image without a row that bears obuild's mark is complete (the mark is written last), so
   a row is made for it, with the parent that its record names, if there is one.
 - An image without a row and without the mark may be half made: OBuilder can fail after it
@@ -20,7 +20,14 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping
 
 from obuild.store.database import Database
-from obuild.store.records import record_parents, remove_records
+from obuild.store.manifests import tidy_manifests
+from obuild.store.records import (
+    gone_keys,
+    mark_gone,
+    record_parents,
+    remove_records,
+    return_records,
+)
 from obuild.store.rows import (
     attach,
     descendants,
@@ -33,6 +40,10 @@ from obuild.store.rows import (
 from obuild.values import Value
 
 __all__ = ["Reconciliation", "reconcile"]
+
+_BEHIND = "the image was removed behind obuild's back, noticed"
+_HALF_MADE = "it stood on an image that OBuilder may have left half made, noticed"
+_UNFINISHED = "its last build did not end well, noticed"
 
 
 class Reconciliation(Value):
@@ -65,11 +76,15 @@ def reconcile(
         doubtful = _doubtful(database, rows, present, adopted, alive)
         missing = [key for key in judged if key not in present and not alive(key)]
         gone = dict.fromkeys([*doubtful, *missing])
-        parents = record_parents(database)
-        _remove(connection, gone)
+        parents, ended = record_parents(database), gone_keys(database)
+        if gone:
+            remove_rows(connection, gone)
+            mark_gone(connection, doubtful, _HALF_MADE)
+            mark_gone(connection, gone, _BEHIND)
         _adopt(connection, adopted, parents)
         recount_all(connection)
-        _tidy(connection, [key for key in parents if key not in rows and not alive(key)])
+        never = [key for key in parents if not (key in rows or key in ended or alive(key))]
+        _tidy(connection, never)
     orphans = [key for key in doubtful if key in present] + half_made
     return Reconciliation(tuple(gone), tuple(adopted), tuple(orphans))
 
@@ -96,16 +111,11 @@ def _doubtful(
     return list(found)
 
 
-def _remove(connection: sqlite3.Connection, gone: Collection[str]) -> None:
-    if gone:
-        remove_rows(connection, gone)
-        remove_records(connection, gone)
-
-
 def _adopt(
     connection: sqlite3.Connection, adopted: Collection[str], parents: Mapping[str, str | None]
 ) -> None:
     now = timestamp()
+    return_records(connection, adopted)
     for key in adopted:
         insert_row(connection, key, parents.get(key), now)
     # OBuilder's own rows may still name a parent that has none, where the child is marked.
@@ -121,7 +131,14 @@ def _adopt(
 
 
 def _tidy(connection: sqlite3.Connection, rowless: Collection[str]) -> None:
-    """Drop records of steps that never came to a row, and links of rows that are gone."""
+    """Drop what is kept of rows that are gone, and records of steps that never came to a row.
+
+    Of these, the record stays if the step was built before: it tells what it was then.
+    """
     known = {key for (key,) in connection.execute("SELECT id FROM builds")}
-    remove_records(connection, [key for key in rowless if key not in known])
+    built = {key for (key,) in connection.execute("SELECT DISTINCT key FROM obuild_places")}
+    ended = [key for key in rowless if key not in known]
+    mark_gone(connection, [key for key in ended if key in built], _UNFINISHED)
+    remove_records(connection, [key for key in ended if key not in built])
+    tidy_manifests(connection)
     connection.execute("DELETE FROM obuild_detached WHERE id NOT IN (SELECT id FROM builds)")

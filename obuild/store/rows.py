@@ -26,6 +26,7 @@ __all__ = [
     "detach_children",
     "find_rows",
     "insert_row",
+    "link",
     "one_row",
     "read_links",
     "recount",
@@ -72,21 +73,39 @@ def find_rows(database: Database, prefix: str) -> list[str]:
     return [key for (key,) in found]
 
 
-def touch(connection: sqlite3.Connection, keys: Iterable[str]) -> None:
-    now = timestamp()
-    connection.executemany("UPDATE builds SET used = ? WHERE id = ?", [(now, key) for key in keys])
+def touch(connection: sqlite3.Connection, keys: Iterable[str], now: str) -> list[str]:
+    """These rows are used ``now``; the keys that have no row."""
+    return [
+        key
+        for key in keys
+        if not connection.execute("UPDATE builds SET used = ? WHERE id = ?", (now, key)).rowcount
+    ]
 
 
-def insert_row(connection: sqlite3.Connection, key: str, parent: str | None, created: str) -> None:
+def link(connection: sqlite3.Connection, parents: Mapping[str, str]) -> None:
+    """Give rows that know no parent theirs. ``parents``: a key to that of its parent."""
+    alone = {
+        key
+        for (key,) in connection.execute(
+            "SELECT id FROM builds WHERE parent IS NULL"
+            " AND id NOT IN (SELECT id FROM obuild_detached)"
+        )
+    }
+    found = [(key, parent) for key, parent in parents.items() if key in alone]
+    if found:
+        connection.executemany("INSERT INTO obuild_detached VALUES (?, ?)", found)
+        recount(connection, attach(connection))
+
+
+def insert_row(connection: sqlite3.Connection, key: str, parent: str | None, now: str) -> None:
     """A row for ``key``; if there is one, its ``used`` and a missing parent are set.
 
     Whoever calls it calls ``attach`` and ``recount`` next.
     """
-    now = timestamp()
     connection.execute(
         "INSERT INTO builds (id, created, used, rc, parent) VALUES (?, ?, ?, 0, NULL)"
         " ON CONFLICT (id) DO UPDATE SET used = excluded.used",
-        (key, created, now),
+        (key, now, now),
     )
     if parent is not None:
         connection.execute(

@@ -6,10 +6,14 @@
 
 from __future__ import annotations
 
-__all__ = ["SCHEMA", "STATEMENTS"]
+__all__ = ["PROBES", "SCHEMA", "STATEMENTS"]
 
-SCHEMA = 1
-"""The number of the schema of obuild's own tables. A change of them raises it."""
+SCHEMA = 2
+"""The number of the schema of obuild's own tables. A change of them raises it.
+
+1: records go with their rows. 2: what is gone, and manifests, are kept, in tables of their
+own; a database of schema 1 only lacks these.
+"""
 
 _BUILDS = """CREATE TABLE IF NOT EXISTS builds (
                        id       TEXT PRIMARY KEY,
@@ -61,6 +65,17 @@ _DIGESTS = """CREATE TABLE IF NOT EXISTS obuild_digests (
     PRIMARY KEY (root, device, inode)
 ) WITHOUT ROWID"""
 
+# Records of which the snapshot is gone: why and when it went. The numbers tell their order.
+_GONE = """CREATE TABLE IF NOT EXISTS obuild_gone (
+    number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, gone TEXT NOT NULL
+)"""
+
+# Manifests of what copies took out of snapshots. ``created`` is that of the snapshot's row.
+_MANIFESTS = """CREATE TABLE IF NOT EXISTS obuild_manifests (
+    number INTEGER PRIMARY KEY, key TEXT NOT NULL, created TEXT NOT NULL,
+    question BLOB NOT NULL, text BLOB NOT NULL, UNIQUE (key, question)
+)"""
+
 STATEMENTS = (
     _BUILDS,
     _LRU,
@@ -72,4 +87,20 @@ STATEMENTS = (
     _DETACHED,
     _ROOTS,
     _DIGESTS,
+    _GONE,
+    _MANIFESTS,
 )
+
+PROBES = (
+    "SELECT id, created, used, rc, parent FROM builds LIMIT 0",
+    "SELECT name, value FROM obuild_values LIMIT 0",
+    "SELECT key, kind, parent, base, created, seconds, settled, spec, within, position,"
+    " title, executables, preimage FROM obuild_records LIMIT 0",
+    "SELECT spec, within, position, key FROM obuild_places LIMIT 0",
+    "SELECT id, parent FROM obuild_detached LIMIT 0",
+    "SELECT id, root, used FROM obuild_roots LIMIT 0",
+    "SELECT root, device, inode, size, mtime, ctime, digest FROM obuild_digests LIMIT 0",
+    "SELECT number, key, gone FROM obuild_gone LIMIT 0",
+    "SELECT number, key, created, question, text FROM obuild_manifests LIMIT 0",
+)
+"""Statements that fail where a table is missing or is another one of the same name."""

@@ -15,7 +15,15 @@ from typing import Any
 from obuild.store import Record
 from obuild.values import replace
 
-__all__ = ["GoldenState", "golden_states", "key", "leave_as_obuilder", "prefix_cases", "record"]
+__all__ = [
+    "GoldenState",
+    "fill",
+    "golden_states",
+    "key",
+    "leave_as_obuilder",
+    "prefix_cases",
+    "record",
+]
 
 _GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 
@@ -32,6 +40,16 @@ os._exit(0)
 def key(number: int) -> str:
     """A key that no other number has."""
     return f"{number:08x}".ljust(64, "0")
+
+
+def fill(disk: Path) -> None:
+    """Leave no room on a file system."""
+    with (disk / "filler").open("wb", buffering=0) as filler:
+        try:
+            while True:
+                filler.write(b"\0" * 4096)
+        except OSError:
+            pass
 
 
 def record(of: str, **changes: Any) -> Record:

@@ -16,7 +16,7 @@ import pytest
 
 from obuild.errors import StoreError
 from obuild.store import Store
-from tests.store.samples import key, record
+from tests.store.samples import fill, key, record
 
 _NOBODY = 65534
 
@@ -318,15 +318,6 @@ def test_a_read_only_file_system_is_said(small_disk: Path) -> None:
     Store.open(str(small_disk / "s")).close()
 
 
-def _fill(at: Path) -> None:
-    with (at / "filler").open("wb", buffering=0) as filler:
-        try:
-            while True:
-                filler.write(b"\0" * 4096)
-        except OSError:
-            pass
-
-
 def _add_many(store: Store) -> None:
     for number in range(2, 500):
         store.add(key(number), key(1), record(key(number), preimage="x" * 5000))
@@ -336,7 +327,7 @@ def test_a_full_disk_is_said_and_harms_nothing(small_disk: Path) -> None:
     with Store.open(str(small_disk / "s")) as store:
         store.add(key(1), None, record(key(1)))
         log = store.open_log(key(1))
-        _fill(small_disk)
+        fill(small_disk)
         with pytest.raises(StoreError, match="no space left") as error:
             _add_many(store)
         assert "room" in str(error.value.hint)
@@ -354,7 +345,7 @@ def test_a_full_disk_is_said_and_harms_nothing(small_disk: Path) -> None:
 
 
 def test_a_store_cannot_begin_on_a_full_disk(small_disk: Path) -> None:
-    _fill(small_disk)
+    fill(small_disk)
     _refused(small_disk / "s", "no space left")
     (small_disk / "filler").unlink()
     Store.open(str(small_disk / "s")).close()
@@ -363,7 +354,7 @@ def test_a_store_cannot_begin_on_a_full_disk(small_disk: Path) -> None:
 def test_a_full_disk_is_said_where_a_store_opens(small_disk: Path) -> None:
     with Store.open(str(small_disk / "s")) as store:
         store.add(key(1), None, record(key(1)))
-    _fill(small_disk)
+    fill(small_disk)
     with pytest.raises(StoreError, match="no space left"), Store.open(str(small_disk / "s")) as s:
         _add_many(s)
     (small_disk / "filler").unlink()

@@ -7,8 +7,7 @@ import json
 import sys
 
 from obuild.cli.arguments import add_store
-from obuild.cli.stored import open_store
-from obuild.source import encode
+from obuild.cli.stored import open_store, shown
 
 __all__ = ["EPILOG", "register", "run"]
 
@@ -27,7 +26,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     with open_store(arguments.store) as store:
-        titles = {record.key: (record.kind, _text(record.title)) for record in store.records()}
+        titles = {record.key: (record.kind, shown(record.title)) for record in store.records()}
         rows = store.rows()[::-1]
     if arguments.json:
         found = [
@@ -47,11 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{'KEY':12}  {'CREATED':19}  {'USED':19}  CHILDREN  STEP")
     for row in rows:
-        title = titles.get(row.id, ("", "(built by OBuilder)"))[1]
+        title = titles.get(row.id, ("", shown(None)))[1]
         print(f"{row.id[:12]}  {row.created:19}  {row.used:19}  {row.rc:8}  {title}")
     return 0
-
-
-def _text(text: str) -> str:
-    shown = encode(text).decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else " " for c in shown)
