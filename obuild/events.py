@@ -12,6 +12,7 @@ from collections.abc import Callable
 from obuild.values import Value
 
 __all__ = [
+    "NEVER_BUILT",
     "BuildFinished",
     "Emit",
     "EngineCalled",
@@ -20,6 +21,7 @@ __all__ = [
     "PullProgress",
     "StageFinished",
     "StageStarted",
+    "StepExplained",
     "StepFailed",
     "StepHit",
     "StepOutput",
@@ -28,6 +30,10 @@ __all__ = [
     "StepWaiting",
     "Warned",
 ]
+
+
+NEVER_BUILT = "never built here"
+"""The reason of a step that there is nothing to compare with."""
 
 
 class StageStarted(Value):
@@ -67,6 +73,13 @@ class StepWaiting(Value):
 
     step: int
     reason: str
+
+
+class StepExplained(Value):
+    """Why the step is not taken from the store, in the user's words, a reason each."""
+
+    step: int
+    reasons: tuple[str, ...]
 
 
 class StepOutput(Value):
@@ -119,9 +132,16 @@ class StepFailed(Value):
 
 
 class EngineCalled(Value):
-    """A call of the engine, as the nearest command line that a user could type."""
+    """A call of the engine, told as it is made.
 
-    command: str
+    ``words`` are the nearest command that a user could type, the program first; none where no
+    command does it. ``note`` says in words what it is for, where OBuilder makes no such call.
+    ``answer`` is a line that the command would print, told by itself.
+    """
+
+    words: tuple[str, ...]
+    note: str = ""
+    answer: str = ""
 
 
 class Warned(Value):
@@ -144,6 +164,7 @@ Event = (
     | Heading
     | StepStarted
     | StepWaiting
+    | StepExplained
     | StepOutput
     | PullProgress
     | StepHit

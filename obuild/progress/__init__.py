@@ -25,13 +25,14 @@ event               fields
 ``heading``         ``within``, ``text``
 ``step-started``    ``step`` (number), ``within``, ``kind``, ``title``, ``key``, ``where``
 ``step-waiting``    ``step``, ``reason``
+``step-explained``  ``step``, ``reasons`` (why it is not taken from the store, a text each)
 ``step-output``     ``step``, ``data``, ``replayed``; ``data_b64`` too if it is not UTF-8
 ``pull-progress``   ``step``, ``part``, ``status``, ``current``, ``total`` (bytes, or null)
 ``step-hit``        ``step``, ``key``, ``seconds``
 ``step-saved``      ``step``, ``key``, ``seconds``
 ``step-failed``     ``step``, ``key``, ``seconds``, ``message``, ``status``, ``command``,
                     ``cancelled``, ``hint``, ``excerpt`` (two lines, or null)
-``engine-called``   ``command``
+``engine-called``   ``words`` (of a command), ``note``, ``answer`` (a line that it would print)
 ``warned``          ``message``, ``where``
 ``build-finished``  ``key`` (or null), ``seconds``, ``hits``, ``saved``
 ==================  =========================================================================
@@ -75,24 +76,32 @@ def make(
     color: bool,
     quiet: bool = False,
     verbose: bool = False,
+    explain: bool = False,
     width: int | None = None,
 ) -> Renderer:
     """The display for ``stream``. ``mode`` is one of ``MODES``, anything else a ``ValueError``.
 
     ``auto`` is ``tty`` on a terminal and ``plain`` elsewhere; for a terminal that cannot move
     its cursor (``TERM=dumb``) the caller says ``plain``. ``quiet``: warnings and the report of
-    a failure only. ``verbose``: calls of the engine too. ``width``: columns, where the
+    a failure only. ``verbose``: calls of the engine too. ``explain``: why
+    each step is done that is not stored. ``width``: columns, where the
     terminal is not to be asked.
     """
     if mode not in MODES:
         raise ValueError(f"no display is called {mode!r}")
     if mode == "auto":
         mode = "tty" if stream.isatty() else "plain"
-    return Pump(_make_form(mode, Sink(stream), color, quiet, verbose, width))
+    return Pump(_make_form(mode, Sink(stream), color, quiet, verbose, explain, width))
 
 
 def _make_form(
-    mode: str, sink: Sink, color: bool, quiet: bool, verbose: bool, width: int | None
+    mode: str,
+    sink: Sink,
+    color: bool,
+    quiet: bool,
+    verbose: bool,
+    explain: bool,
+    width: int | None,
 ) -> Form:
     if mode == "json":
         from obuild.progress.jsonlines import JsonForm
@@ -105,7 +114,7 @@ def _make_form(
     if mode == "tty":
         from obuild.progress.tty import TtyForm
 
-        return TtyForm(sink, color=color, verbose=verbose, width=width)
+        return TtyForm(sink, color=color, verbose=verbose, explain=explain, width=width)
     from obuild.progress.plain import PlainForm
 
-    return PlainForm(sink, verbose=verbose)
+    return PlainForm(sink, verbose=verbose, explain=explain)

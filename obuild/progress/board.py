@@ -8,6 +8,7 @@ from obuild.events import (
     BuildFinished,
     Event,
     PullProgress,
+    StepExplained,
     StepFailed,
     StepHit,
     StepOutput,
@@ -44,6 +45,8 @@ class StepView:
         self.where = where
         self.since = self.touched = since
         self.waiting = ""
+        self.reasons: list[str] = []
+        """Why it is not taken from the store, cleaned."""
         self.replayed = False
         self.pull: Pull | None = None
         self.count = 0
@@ -81,7 +84,7 @@ class Board:
         match event:
             case StepStarted():
                 return self._start(event, at), []
-            case StepWaiting() | StepOutput() | PullProgress():
+            case StepWaiting() | StepExplained() | StepOutput() | PullProgress():
                 view = self._view(event.step, at)
                 view.touched = at
                 return view, view.keep(_note(view, event))
@@ -126,10 +129,15 @@ class Board:
                 self.unreported.append((view, event))
 
 
-def _note(view: StepView, event: StepWaiting | StepOutput | PullProgress) -> list[str]:
+def _note(
+    view: StepView, event: StepWaiting | StepExplained | StepOutput | PullProgress
+) -> list[str]:
     match event:
         case StepWaiting():
             view.waiting = clean(event.reason)
+            return []
+        case StepExplained():
+            view.reasons = [clean(reason.replace("\n", " ")) for reason in event.reasons]
             return []
         case PullProgress():
             view.waiting = ""

@@ -2,7 +2,8 @@
 
 OBuilder builds one thing after the other. Where builds run side by side, the lines of one
 nested build stay together, in the order in which the builds began; what comes too early is
-kept, above a megabyte in a temporary file.
+kept, above a megabyte in a temporary file. Of several builds that need one step the first in
+that order is said to have saved it, whichever it was: OBuilder would have done it there.
 """
 
 from __future__ import annotations
@@ -58,11 +59,18 @@ class _Kept:
         self._file.close()
 
 
+class _Stored:
+    """The line that says that a step is stored; how it got there is told when it is written."""
+
+    def __init__(self, key: str):
+        self.key = key
+
+
 class _Stage:
     """A nested build: what is still to be written of it, and the builds begun inside it."""
 
     def __init__(self) -> None:
-        self.items: deque[_Kept | _Stage] = deque()
+        self.items: deque[_Kept | _Stored | _Stage] = deque()
         self.closed = False
 
     def keep(self, data: bytes) -> None:
@@ -83,6 +91,7 @@ class ObuilderForm:
         self._open: dict[tuple[str, ...], _Stage] = {(): outermost}
         self._current = [outermost]  # the build that is written now, after those around it
         self._within: dict[int, tuple[str, ...]] = {}
+        self._saved: set[str] = set()  # keys of steps that were done and not yet said to be
 
     def take(self, event: Event, at: float) -> None:  # noqa: ARG002
         match event:
@@ -99,11 +108,10 @@ class ObuilderForm:
             case StepOutput():
                 self._write(self._within.get(event.step, ()), event.data)
             case StepHit():
-                within = self._within.pop(event.step, ())
-                self._say(within, f"---> using {quote(event.key)} from cache")
+                self._stored(event.step, event.key)
             case StepSaved():
-                within = self._within.pop(event.step, ())
-                self._say(within, f"---> saved as {quote(event.key)}")
+                self._saved.add(event.key)
+                self._stored(event.step, event.key)
             case BuildFinished(key=str(key)):
                 self._say((), f"Got: {quote(key)}")
 
@@ -120,6 +128,21 @@ class ObuilderForm:
 
     def _say(self, within: tuple[str, ...], line: str) -> None:
         self._write(within, encode(line) + b"\n")
+
+    def _stored(self, step: int, key: str) -> None:
+        stage = self._stage(self._within.pop(step, ()))
+        if stage is self._current[-1]:
+            self._put_stored(key)
+        else:
+            stage.items.append(_Stored(key))
+
+    def _put_stored(self, key: str) -> None:
+        if key in self._saved:
+            self._saved.remove(key)
+            line = f"---> saved as {quote(key)}"
+        else:
+            line = f"---> using {quote(key)} from cache"
+        self._put(encode(line) + b"\n")
 
     def _write(self, within: tuple[str, ...], data: bytes) -> None:
         stage = self._stage(within)
@@ -150,6 +173,8 @@ class ObuilderForm:
                 item = current.items.popleft()
                 if isinstance(item, _Stage):
                     self._current.append(item)
+                elif isinstance(item, _Stored):
+                    self._put_stored(item.key)
                 else:
                     for chunk in item.read():
                         self._put(chunk)

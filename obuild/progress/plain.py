@@ -3,6 +3,7 @@
 ::
 
     #3 [caster] (run (shell make))      a step begins
+    #3 not cached: src/bell.c: content  why it is done, if that is asked for
     #3 0.412 gcc -c bell.c              what it prints, and when, in seconds from its start
     #3 done in 1.2 s                    or: cached, FAILED after …: …, stopped after …
 
@@ -22,6 +23,7 @@ from obuild.events import (
     PullProgress,
     StageFinished,
     StageStarted,
+    StepExplained,
     StepFailed,
     StepHit,
     StepOutput,
@@ -31,6 +33,7 @@ from obuild.events import (
     Warned,
 )
 from obuild.progress.board import Board, StepView
+from obuild.progress.calls import shell_line
 from obuild.progress.output import clean, clean_lines
 from obuild.progress.phrases import duration, name_stage
 from obuild.progress.report import make_report, make_warning
@@ -46,9 +49,10 @@ _PULL_NEWS = 5.0
 class PlainForm:
     """Writes what came as one piece, so that lines of two steps never mix."""
 
-    def __init__(self, sink: Sink, *, verbose: bool):
+    def __init__(self, sink: Sink, *, verbose: bool, explain: bool = False):
         self.sink = sink
         self._verbose = verbose
+        self._explain = explain
         self._board = Board()
         self._lines: list[str] = []
         self._pulls: dict[int, tuple[float, str]] = {}
@@ -61,6 +65,9 @@ class PlainForm:
                 self._say(view, name_stage(view.within) + view.title)
             case StepWaiting():
                 self._say(view, f"waiting: {view.waiting}")
+            case StepExplained():
+                for reason in view.reasons if self._explain else ():
+                    self._say(view, f"not cached: {reason}")
             case StepHit():
                 self._say(view, "cached")
             case StepSaved():
@@ -69,7 +76,7 @@ class PlainForm:
                 self._fail(view, event)
             case EngineCalled():
                 if self._verbose:
-                    self._lines.extend(clean_lines(event.command))
+                    self._lines.extend(filter(None, clean_lines(shell_line(event))))
             case Warned():
                 self._add(make_warning(event))
             case BuildFinished():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from obuild.events import StepFailed, Warned
+from obuild.events import NEVER_BUILT, StepFailed, Warned
 from obuild.progress.board import Board, StepView
 from obuild.progress.output import clean, clean_lines
 from obuild.progress.phrases import duration
@@ -60,6 +60,7 @@ def _facts(view: StepView, event: StepFailed) -> list[tuple[str, list[str]]]:
         ("where", [clean(view.where)] if view.where else []),
         ("", [line for line in event.excerpt or () if line]),
         ("stage", ["/".join(view.within)] if view.within else []),
+        ("why run", [reason for reason in view.reasons if reason != NEVER_BUILT]),
         ("command", _command(event.command)),
         ("failed", [_ending(event)]),
         ("error", clean_lines(event.message) if event.message.strip() else []),

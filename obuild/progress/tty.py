@@ -17,6 +17,7 @@ from obuild.events import (
     PullProgress,
     StageFinished,
     StageStarted,
+    StepExplained,
     StepFailed,
     StepHit,
     StepOutput,
@@ -27,6 +28,7 @@ from obuild.events import (
 )
 from obuild.progress.area import Look, head, rows
 from obuild.progress.board import Board, StepView
+from obuild.progress.calls import shell_line
 from obuild.progress.output import clean, clean_lines
 from obuild.progress.phrases import duration
 from obuild.progress.report import make_report, make_warning
@@ -46,10 +48,13 @@ _SMALLEST = (5, 2)
 class TtyForm:
     """Draws at most ten frames a second; nothing it writes is taller than the screen."""
 
-    def __init__(self, sink: Sink, *, color: bool, verbose: bool, width: int | None):
+    def __init__(
+        self, sink: Sink, *, color: bool, verbose: bool, width: int | None, explain: bool = False
+    ):
         self.sink = sink
         self._color = color
         self._verbose = verbose
+        self._explain = explain
         self._width = width
         self._look = Look.of(sink.unicode)
         self._board = Board()
@@ -69,18 +74,20 @@ class TtyForm:
             case StepSaved():
                 took = Span(duration(event.seconds))
                 self._finish(view, Span(self._look.good, "green bold"), took)
+                self._say_reasons(view)
             case StepFailed():
                 self._fail(view, event)
             case EngineCalled():
                 if self._verbose:
-                    self._said.extend((Span(t, "dim"),) for t in clean_lines(event.command))
+                    told = filter(None, clean_lines(shell_line(event)))
+                    self._said.extend((Span(line, "dim"),) for line in told)
             case Warned():
                 self._said.extend(make_warning(event))
             case BuildFinished():
                 self._end(self._board.summary(event), event.key is not None)
             case StageStarted() | StageFinished() | Heading():
                 pass
-            case StepStarted() | StepWaiting() | StepOutput() | PullProgress():
+            case StepStarted() | StepWaiting() | StepExplained() | StepOutput() | PullProgress():
                 pass
             case _:
                 assert_never(event)
@@ -126,6 +133,11 @@ class TtyForm:
     def _finish(self, view: StepView, mark: Span, right: Span) -> None:
         self._said.append(head(mark, view, right, self._size()[0] - 1, self._look))
 
+    def _say_reasons(self, view: StepView) -> None:
+        """Below the line of a step that ended, why it had to be done."""
+        if self._explain:
+            self._said.extend((Span(f"    {reason}", "dim"),) for reason in view.reasons)
+
     def _fail(self, view: StepView, event: StepFailed) -> None:
         took = duration(event.seconds)
         if event.cancelled:
@@ -133,6 +145,7 @@ class TtyForm:
             self._finish(view, mark, Span(f"stopped {took}", "yellow"))
         else:
             self._finish(view, Span(self._look.bad, "red bold"), Span(f"failed {took}", "red bold"))
+        self._say_reasons(view)
 
     def _end(self, summary: str, good: bool) -> None:
         """Leave the terminal as it was, then write what shall stay on it."""

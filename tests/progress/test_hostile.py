@@ -18,6 +18,7 @@ from obuild.events import (
     PullProgress,
     StageFinished,
     StageStarted,
+    StepExplained,
     StepFailed,
     StepHit,
     StepOutput,
@@ -62,6 +63,7 @@ events = st.one_of(
     st.builds(StepOutput, steps, data),
     st.builds(PullProgress, steps, words, words, st.none() | st.integers(0, 9), st.none()),
     st.builds(StepWaiting, steps, words),
+    st.builds(StepExplained, steps, within),
     st.builds(StepHit, steps, words, st.just(0.1)),
     st.builds(StepSaved, steps, words, st.just(0.1)),
     st.builds(
@@ -76,7 +78,7 @@ events = st.one_of(
     ),
     st.builds(Heading, within, words),
     st.builds(StageStarted, within),
-    st.builds(EngineCalled, words),
+    st.builds(EngineCalled, within, words, words),
     st.builds(Warned, words, st.none() | words),
 )
 builds = st.lists(events, max_size=25)
@@ -98,7 +100,7 @@ def lines_are_printable(written: bytes) -> None:
 @given(builds)
 def test_plain_and_quiet(build: list[Event]) -> None:
     out, err = io.BytesIO(), io.BytesIO()
-    run(PlainForm(Sink(out), verbose=True), build)
+    run(PlainForm(Sink(out), verbose=True, explain=True), build)
     run(QuietForm(Sink(err), color=False), build)
     lines_are_printable(out.getvalue())
     lines_are_printable(err.getvalue())
@@ -132,7 +134,7 @@ def test_tty(build: list[Event], columns: int, height: int, color: bool) -> None
 
     sink = Sink(Terminal())
     sink.size = lambda: (columns, height)  # type: ignore[method-assign]
-    run(TtyForm(sink, color=color, verbose=True, width=None), build)
+    run(TtyForm(sink, color=color, verbose=True, explain=True, width=None), build)
     assert screen.cursor
     assert not screen.coloured
 

@@ -154,7 +154,7 @@ def test_the_lines_are_obuilders(build: Any, run: str) -> None:
 
 
 def test_other_events_say_nothing() -> None:
-    assert show([Warned("w"), EngineCalled("docker ps"), BuildFinished(None, 1.0)]) == ""
+    assert show([Warned("w"), EngineCalled(("docker", "ps")), BuildFinished(None, 1.0)]) == ""
 
 
 def test_output_is_passed_on_as_it_is() -> None:
@@ -205,3 +205,30 @@ def test_a_failure_shows_what_the_builds_beside_it_wrote() -> None:
     a, b = stage("a"), stage("b")
     lines = show([*a[:3], *b[:4], BuildFinished(None, 1.0)]).splitlines()
     assert lines == ['(build "a" …)', "(from a)", '(build "b" …)', "(from b)", "b-output"]
+
+
+def test_the_first_in_the_text_is_said_to_have_saved_what_another_did() -> None:
+    """As OBuilder would have: it builds one thing after the other."""
+    stream = io.BytesIO()
+    renderer = ObuilderRenderer(stream)
+    for event in (
+        StageStarted(("a",)),
+        StepStarted(1, (), "base", "(from x)", "k"),
+        StepSaved(1, "k", 0.0),
+        StepStarted(2, ("a",), "base", "(from x)", "k"),
+        StepHit(2, "k", 0.0),
+        StageFinished(("a",)),
+        StepStarted(3, (), "run", "r", "other"),
+        StepHit(3, "other", 0.0),
+        BuildFinished("k", 0.0),
+    ):
+        renderer(event)
+    renderer.close()
+    assert stream.getvalue().decode().splitlines() == [
+        '(build "a" …)',
+        '---> saved as "k"',
+        '--> finished "a"',
+        '---> using "k" from cache',
+        '---> using "other" from cache',
+        'Got: "k"',
+    ]

@@ -110,7 +110,7 @@ def test_a_failure_without_process_or_output() -> None:
 
 def test_a_line_is_written_when_it_rests_for_a_second() -> None:
     written = plain(
-        [start(1), StepOutput(1, b"Password: "), EngineCalled("wait"), EngineCalled("")]
+        [start(1), StepOutput(1, b"Password: "), EngineCalled(("wait",)), EngineCalled(())]
     )
     assert written == '#1 (run (shell "make"))\n#1 0.500 Password:\n'
     bar = [StepOutput(1, f"\r{i}%".encode()) for i in range(9)]
@@ -129,9 +129,14 @@ def test_a_pull_is_told_every_five_seconds() -> None:
 
 
 def test_calls_of_the_engine_if_asked_for() -> None:
-    events: list[Event] = [EngineCalled("docker create --name x\x1b[2J busybox")]
+    events: list[Event] = [
+        EngineCalled(("docker", "run", "busybox", "echo 'a' \x1b[2J; b")),
+        EngineCalled((), "load an image"),
+        EngineCalled((), answer="Untagged: busybox"),
+    ]
     assert plain(events) == ""
-    assert plain(events, verbose=True) == "docker create --name x busybox\n"
+    shown = """docker run busybox 'echo '"'"'a'"'"' ; b'\n# load an image\n"""
+    assert plain(events, verbose=True) == shown
 
 
 def test_output_of_steps_side_by_side_stays_in_lines() -> None:

@@ -195,7 +195,7 @@ def test_replayed_output_is_shown_under_the_name_of_its_step(
 
 
 def test_calls_of_the_engine_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    call = EngineCalled("docker run " + "busybox " * 20 + "\x1b[2J")
+    call = EngineCalled(("docker", "run", *["busybox"] * 20, "\x1b[2J"))
     assert Display(monkeypatch).take(call) == [""]
     lines = Display(monkeypatch, verbose=True).take(start(1), call)
     assert "".join(lines).startswith("docker run " + "busybox " * 19 + "busybox")
