@@ -106,7 +106,10 @@ class SecretError(BuildError):
 
 
 class EngineError(ObuildError):
+    """``passing``: a fault that may be over in a moment, so that another try makes sense."""
+
     exit_code = 3
+    passing: bool = False
 
 
 class EngineUnavailable(EngineError):

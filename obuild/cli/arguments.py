@@ -7,11 +7,12 @@ import os
 import re
 
 from obuild.engine import Limits
-from obuild.errors import UsageError
+from obuild.errors import UsageError, nearest
 
 __all__ = [
     "add_key_options",
     "add_limit_options",
+    "add_pace_options",
     "add_script",
     "add_store",
     "image_name",
@@ -30,6 +31,11 @@ _IMAGE_NAME = re.compile(
 )
 """The grammar of the distribution project's ``reference`` package, without digests."""
 _PLATFORM = re.compile(r"[a-z]+/[a-z0-9_]+(?:/[a-z0-9_.]+)?")
+_TIME = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_SECRET_FIELDS = ["id", "src", "env", "type"]
+_SECRET_ALIASES = {"source": "src"}
+_SECRET_HINT = "write ID:PATH, id=ID,src=PATH or id=ID,env=VAR"
 _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -140,25 +146,59 @@ def secrets(given: list[str]) -> dict[str, bytes]:
 
 
 def _secret(text: str) -> tuple[str, bytes]:
-    if text.startswith(("id=", "src=", "source=", "env=", "type=")) and ":" not in text[:4]:
-        parts = dict(part.partition("=")[::2] for part in text.split(","))
-        name = parts.get("id", "")
-        if name and "env" in parts:
-            return name, _from_environment(parts["env"])
-        path = parts.get("src", parts.get("source", name))
-    else:
+    """``ID:PATH`` as OBuilder has it, or fields as ``docker build --secret`` takes them."""
+    first = text.partition(",")[0].partition("=")[0].strip('"')
+    if "=" not in text or ":" in first:
         name, _, path = text.partition(":")
-    if not name or not path:
-        raise UsageError(
-            f"--secret {text}: this is not a secret",
-            hint="write ID:PATH, id=ID,src=PATH or id=ID,env=VAR",
-        )
-    return name, _from_file(name, path)
+        if not name or not path:
+            raise _no_secret(text)
+        return name, _from_file(name, path)
+    fields = _secret_fields(text)
+    variable: str | None
+    source: str | None
+    name, kind = fields.get("id", ""), fields.get("type", "")
+    if not name or kind not in ("", "file", "env"):
+        raise _no_secret(text)
+    variable, source = fields.get("env"), fields.get("src")
+    if variable is not None and source is not None:
+        raise UsageError(f"--secret {text}: either src or env", hint="leave one of them out")
+    if kind == "env" and variable is None:
+        variable = source or name  # as docker: there src may name the variable, too
+    if (variable, source, kind) == (None, None, "") and name in os.environ:
+        variable = name
+    if variable is not None:
+        return name, _from_environment(variable)
+    return name, _from_file(name, source or name)
+
+
+def _secret_fields(text: str) -> dict[str, str]:
+    import csv
+
+    fields: dict[str, str] = {}
+    for part in next(csv.reader([text]), []):
+        given, equals, value = part.partition("=")
+        name = _SECRET_ALIASES.get(given, given)
+        if name not in _SECRET_FIELDS:
+            near = nearest(given, [*_SECRET_FIELDS, *_SECRET_ALIASES])
+            hint = f"did you mean {near}?" if near else f"there are {', '.join(_SECRET_FIELDS)}"
+            raise UsageError(f"--secret {text}: there is no field {given!r}", hint=hint)
+        if not equals or not value:
+            raise UsageError(f"--secret {text}: {given} has no value", hint=_SECRET_HINT)
+        if name in fields:
+            raise UsageError(f"--secret {text}: {given} is given twice", hint=_SECRET_HINT)
+        fields[name] = value
+    return fields
+
+
+def _no_secret(text: str) -> UsageError:
+    return UsageError(f"--secret {text}: this is not a secret", hint=_SECRET_HINT)
 
 
 def _from_environment(variable: str) -> bytes:
     if variable not in os.environ:
-        raise UsageError(f"the variable {variable} of a secret is not set")
+        raise UsageError(
+            f"the variable {variable} of a secret is not set", hint=f"export {variable}=…"
+        )
     return os.fsencode(os.environ[variable])
 
 
@@ -167,7 +207,10 @@ def _from_file(name: str, path: str) -> bytes:
         with open(path, "rb") as stream:
             return stream.read()
     except OSError as error:
-        raise UsageError(f"cannot read the secret {name} from {path}: {error.strerror}") from None
+        raise UsageError(
+            f"cannot read the secret {name} from {path}: {error.strerror}",
+            hint="see whether the path is right, and the file yours to read",
+        ) from None
 
 
 def add_limit_options(parser: argparse.ArgumentParser) -> None:
@@ -180,13 +223,49 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--docker-isolation",
         choices=["default", "hyperv", "process"],
-        help="isolation of Windows guests",
+        help="isolation of Windows guests (default: hyperv; `default` leaves it to the daemon)",
+    )
+    parser.add_argument(
+        "--libexec-tools",
+        metavar="FILE",
+        help="for copies with Windows guests: a tar or zip of Cygwin's bash, tar and coreutils",
     )
     parser.add_argument(
         "--docker-network",
         metavar="N",
         help="accepted for OBuilder's sake: obuild needs no network of its own",
     )
+
+
+def add_pace_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--jobs",
+        type=_jobs,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="steps of independent nested builds to do at a time (default: one for each CPU)",
+    )
+    parser.add_argument(
+        "--step-timeout",
+        type=_seconds,
+        metavar="S",
+        help="stop a step that takes longer than S seconds; also 90s, 30m, 2h",
+    )
+
+
+def _jobs(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number of steps, 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    """A time, for argparse, in seconds."""
+    match = _TIME.fullmatch(text.strip())
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write for example 90, 30m or 2h")
+    return seconds
 
 
 def limits(arguments: argparse.Namespace) -> Limits:

@@ -28,6 +28,7 @@ class Request(Value):
     secrets: dict[str, bytes]
     stat_cache: bool
     verbose: bool
+    tools: str | None = None
 
 
 def _working_directory() -> str | None:
@@ -48,7 +49,8 @@ def build(request: Request, renderer: Renderer, emit: Emit | None = None) -> Res
 
     ``emit`` takes the events in place of the renderer, and passes on what it should show.
     """
-    store = Store.open(request.store)
+    show = emit or renderer
+    store = Store.open(request.store, warn=lambda what: show(Warned(what)))
     try:
         with Cancelling() as cancel:
             return _build(request, renderer, emit or renderer, store, cancel)
@@ -64,10 +66,20 @@ def _build(
         lambda: open_context(script.context, store, stat_cache=request.stat_cache),
         request.secrets,
         request.options,
+        store.manifests,
     )
     executor = Executor(
         store,
-        lambda visit: docker_engine(store.prefix, emit, visit=visit, verbose=request.verbose),
+        lambda visit: docker_engine(
+            store.prefix,
+            emit,
+            lock=store.lock,
+            visit=visit,
+            jobs=request.options.jobs,
+            verbose=request.verbose,
+            tools=request.tools,
+            isolation=request.options.limits.isolation,
+        ),
         glance_with(store.prefix),
         inputs,
         emit,

@@ -17,16 +17,20 @@ The contract, for every engine:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from threading import Event as Flag
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from obuild.events import Emit
 from obuild.ir.image import ImageConfig
+from obuild.ir.manifest import Manifest
+from obuild.ir.ops import User
 from obuild.ir.steps import RunStep
 from obuild.values import Value
 
 __all__ = [
     "Action",
+    "CacheVolume",
     "Cancel",
     "Capabilities",
     "Engine",
@@ -34,11 +38,16 @@ __all__ = [
     "ImageConfig",
     "Import",
     "Limits",
+    "Lock",
+    "Measured",
     "PutFiles",
     "ResolvedImage",
     "RunCommand",
     "Seal",
     "Snapshot",
+    "Source",
+    "Waiting",
+    "unnoticed",
 ]
 
 
@@ -100,6 +109,51 @@ class Files(Protocol):
     def tar(self, root: bytes) -> Iterator[bytes]: ...
 
 
+@runtime_checkable
+class Measured(Files, Protocol):
+    """Files whose stream is known before it is made."""
+
+    def length(self, root: bytes) -> int:
+        """How many bytes ``tar(root)`` makes, exactly. May raise what that raises."""
+        ...
+
+    def names(self, root: bytes) -> Iterator[bytes]:
+        """The names of its members."""
+        ...
+
+
+class Source(Protocol):
+    """A snapshot, open for reading."""
+
+    def manifest(self, sources: Sequence[str], exclude: Sequence[str]) -> tuple[Manifest, ...]:
+        """The manifests of ``sources``, with attributes, in that order.
+
+        Sources count from the root of the snapshot; names in ``exclude`` are left out at any
+        depth. Raises ``SourceError`` in the words that the build context has for it, and
+        ``EngineError``.
+        """
+        ...
+
+    def files(self, manifests: Sequence[Manifest], destination: str, user: User) -> Files:
+        """What a copy of ``manifests``, which have attributes, puts at ``destination``.
+
+        The stream raises ``SourceError`` if what comes is not what the manifests say.
+        """
+        ...
+
+
+class CacheVolume(Value):
+    """A cache of the store. ``sharing`` is that of BuildKit, empty for OBuilder's kind, which
+    is copied for each run. ``size`` in bytes, None where the engine does not know it."""
+
+    id: str
+    name: str
+    sharing: str
+    size: int | None
+    created: str
+    in_use: bool = False
+
+
 class Import(Value):
     """The snapshot is the image itself."""
 
@@ -135,6 +189,17 @@ Output = Callable[[bytes], None]
 Cancel = Flag
 """Set to end a step early; an engine looks at it at least every quarter of a second."""
 
+Waiting = Callable[[str], None]
+"""Told why a step has to wait, when it begins to."""
+
+Lock = Callable[[str, Cancel, Callable[[], None]], AbstractContextManager[None]]
+"""A lock by its name, against threads and processes alike: held while the context is open.
+The function is called if somebody else holds it. Raises ``Cancelled`` if the flag is set."""
+
+
+def unnoticed(_: str) -> None:
+    """For ``Waiting``, where nobody wants to know."""
+
 
 class Engine(Protocol):
     """Runs steps and keeps snapshots; see the package's docstring for the contract."""
@@ -152,14 +217,25 @@ class Engine(Protocol):
         ...
 
     def execute(
-        self, key: str, parent: str | None, action: Action, output: Output, cancel: Cancel
+        self,
+        key: str,
+        parent: str | None,
+        action: Action,
+        output: Output,
+        cancel: Cancel,
+        waiting: Waiting = unnoticed,
     ) -> Snapshot:
         """Perform ``action`` on the snapshot ``parent`` and keep the result under ``key``.
 
         ``parent`` is a key, None only for ``Import``. Output of the command goes to
-        ``output`` as it comes, standard output and error in one. Raises ``StepFailed`` for
-        another exit status than 0, ``Cancelled``, ``SourceError``, ``EngineError``.
+        ``output`` as it comes, standard output and error in one. ``waiting`` is told of a
+        cache that another build has locked. Raises ``StepFailed`` for another exit status
+        than 0, ``Cancelled``, ``SourceError``, ``EngineError``.
         """
+        ...
+
+    def source(self, key: str, cancel: Cancel) -> AbstractContextManager[Source]:
+        """The snapshot ``key``, to copy from. Nothing is started before it is asked."""
         ...
 
     def exists(self, key: str) -> bool:
@@ -212,6 +288,28 @@ class Engine(Protocol):
         """Remove leftovers of steps whose key is not ``alive``; says what was removed.
 
         Raises ``StoreError`` if a container runs that this store cannot account for.
+        """
+        ...
+
+    def caches(self) -> Sequence[CacheVolume]:
+        """The caches of this store's runs, sorted by id and sharing."""
+        ...
+
+    def remove_cache(self, cache: CacheVolume) -> None:
+        """Remove a cache; the caller holds its lock. Raises ``EngineError`` if it is in use."""
+        ...
+
+    def export_cache(self, cache: CacheVolume, cancel: Cancel) -> Iterator[bytes]:
+        """The files of a cache as a tar stream, whole."""
+        ...
+
+    def import_cache(
+        self, id: str, sharing: str, archive: Iterator[bytes], cancel: Cancel
+    ) -> CacheVolume:
+        """Make, or make anew, a cache of the files of a tar stream.
+
+        Raises ``EngineError`` for a stream that is no archive, or is cut; then the cache is
+        what it was before.
         """
         ...
 

@@ -6,10 +6,12 @@ says what each prints and with which status it ends. It keeps the contract of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from obuild.engine import (
     Action,
+    CacheVolume,
     Cancel,
     Capabilities,
     Import,
@@ -19,6 +21,9 @@ from obuild.engine import (
     RunCommand,
     Seal,
     Snapshot,
+    Source,
+    Waiting,
+    unnoticed,
 )
 from obuild.errors import Cancelled, EngineError, ImageError, StepFailed
 from obuild.events import Emit
@@ -35,7 +40,9 @@ def _silent(_: RunStep) -> tuple[bytes, int]:
 
 
 class RehearsalEngine:
-    """``images`` are the base images by name; ``performed`` tells what was executed."""
+    """``images`` are the base images by name; ``performed`` tells what was executed; what a
+    snapshot gives to copies is in ``trees``, by its key. A command in ``talk`` prints as it
+    goes: its function is given the key and the step's output."""
 
     capabilities = Capabilities("rehearsal", "linux")
 
@@ -43,6 +50,8 @@ class RehearsalEngine:
         self.images = {name: f"sha256:{name}" for name in images}
         self.script = script
         self.performed: list[Action] = []
+        self.trees: dict[str, Source] = {}
+        self.talk: dict[str, Callable[[str, Output], None]] = {}
         self.names: dict[str, str] = {}
         self.restored: list[str] = []
         self.closed = False
@@ -63,7 +72,13 @@ class RehearsalEngine:
         return ResolvedImage(reference, self.images[name], self.images[name], "linux", "amd64")
 
     def execute(
-        self, key: str, parent: str | None, action: Action, output: Output, cancel: Cancel
+        self,
+        key: str,
+        parent: str | None,
+        action: Action,
+        output: Output,
+        cancel: Cancel,
+        waiting: Waiting = unnoticed,  # noqa: ARG002
     ) -> Snapshot:
         if parent is not None and parent not in self._snapshots:
             raise EngineError(f"the snapshot {parent} is gone")
@@ -72,6 +87,8 @@ class RehearsalEngine:
         self.performed.append(action)
         match action:
             case RunCommand(step=step):
+                if step.cmd in self.talk:
+                    self.talk[step.cmd](key, output)
                 printed, status = self.script(step)
                 output(printed)
                 if status != 0:
@@ -118,6 +135,30 @@ class RehearsalEngine:
 
     def sweep(self, alive: Callable[[str], bool]) -> Sequence[str]:  # noqa: ARG002
         return ()
+
+    @contextmanager
+    def source(self, key: str, cancel: Cancel) -> Iterator[Source]:  # noqa: ARG002
+        if key not in self._snapshots:
+            raise EngineError(f"the snapshot {key} is gone")
+        yield self.trees[key]
+
+    def caches(self) -> Sequence[CacheVolume]:
+        return ()
+
+    def remove_cache(self, cache: CacheVolume) -> None:
+        raise EngineError(f"there is no cache {cache.id}")
+
+    def export_cache(self, cache: CacheVolume, cancel: Cancel) -> Iterator[bytes]:  # noqa: ARG002
+        raise EngineError(f"there is no cache {cache.id}")
+
+    def import_cache(
+        self,
+        id: str,
+        sharing: str,  # noqa: ARG002
+        archive: Iterator[bytes],  # noqa: ARG002
+        cancel: Cancel,  # noqa: ARG002
+    ) -> CacheVolume:
+        raise EngineError(f"there is no cache {id}")
 
     def healthcheck(self, image: str | None) -> str:  # noqa: ARG002
         return "rehearsal: it plays its part"

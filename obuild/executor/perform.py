@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from threading import Lock, Semaphore
+from typing import TYPE_CHECKING
 
-from obuild.engine import Action, Cancel, Engine
-from obuild.errors import Cancelled, ObuildError, StepFailed
+from obuild.engine import Action, Engine
+from obuild.errors import BuildError, Cancelled, ObuildError, StepFailed
 from obuild.events import (
     Emit,
+    StepExplained,
     StepHit,
     StepOutput,
     StepSaved,
@@ -17,25 +21,33 @@ from obuild.events import (
     Warned,
 )
 from obuild.events import StepFailed as StepFailedEvent
-from obuild.executor.inputs import Prepared
+from obuild.executor.blanking import Blanking
+from obuild.executor.flags import Stop
+from obuild.executor.following import Following
+from obuild.executor.inputs import Options, Prepared
 from obuild.executor.lookup import Lookup
+from obuild.executor.retries import retried
 from obuild.source import Place
 from obuild.store import Record, Store
 from obuild.values import Value, replace
+
+if TYPE_CHECKING:
+    from obuild.executor.explanation import Explainer
 
 __all__ = ["Performer", "Task"]
 
 
 _OTHER_CAUSES = (126, 127, 137)
 """Not executable, not found, killed: no network would have helped."""
+_LOOK = 0.1
 
 
 class Task(Value):
     """A step with all that is needed to do it, to name it and to record it.
 
     ``preimage`` makes its text as it may be stored. ``parent`` is the key of the snapshot that
-    it stands on, ``base`` that of the stage's base; both None for a base itself.
-    ``if_it_fails`` is what a user should then be told of.
+    it stands on, ``base`` that of the stage's base; both None for a base itself. ``stop``
+    ends it early. ``if_it_fails`` is what a user should then be told of.
     """
 
     number: int
@@ -49,15 +61,23 @@ class Task(Value):
     parent: str | None
     base: str | None
     action: Callable[[], Action]
+    stop: Stop
     if_it_fails: str | None = None
 
     @property
     def key(self) -> str:
         return self.prepared.key
 
+    @property
+    def executables(self) -> tuple[str, ...]:
+        return self.prepared.executables
+
 
 class Performer:
-    """Does the steps of one build, one after the other; counts hits and saved steps."""
+    """Does the steps of one build, from several threads; counts hits and saved steps.
+
+    ``secrets`` are all values that were given: none of them is shown or logged.
+    """
 
     def __init__(
         self,
@@ -65,26 +85,38 @@ class Performer:
         engine: Callable[[], Engine],
         lookup: Lookup,
         emit: Emit,
-        cancel: Cancel,
         *,
         spec: str,
-        replay: bool,
-        obuilder_keys: bool,
+        options: Options,
+        secrets: Iterable[bytes],
     ):
-        self.hits: list[str] = []
         self.saved = 0
         self._store = store
         self._engine = engine
         self._lookup = lookup
         self._emit = emit
-        self._cancel = cancel
         self._spec = spec
-        self._replay = replay
-        self._obuilder_keys = obuilder_keys
+        self._options = options
+        self._secrets = tuple(secrets)
+        self._turns = Semaphore(options.jobs)
+        self._lock = Lock()
+        self._hits: list[Task] = []
+        self._explainer: Explainer | None = None
+
+    @property
+    def hits(self) -> int:
+        return len(self._hits)
+
+    def note_hits(self) -> None:
+        """Tell the store which snapshots were used, and at which places of the spec."""
+        self._store.use([task.key for task in self._hits])
+        places = [("/".join(t.within), t.position, t.key) for t in self._hits]
+        if places:
+            self._store.note_places(self._spec, places)
 
     def perform(self, task: Task) -> None:
         """Raises what went wrong, with the place of the op."""
-        if self._cancel.is_set():
+        if task.stop.is_set():
             raise Cancelled("the build was cancelled")
         began = time.monotonic()
         where = str(task.place) if task.place else None
@@ -95,17 +127,30 @@ class Performer:
                 self._hit(task, began)
             else:
                 self._perform(task, began)
-        except ObuildError as error:
+        except ObuildError as raised:
+            error = self._late(task, raised)
             if isinstance(error, StepFailed) and error.status not in _OTHER_CAUSES:
                 error.hint = error.hint or task.if_it_fails
             self._failed(task, error, time.monotonic() - began)
             error.reported = True
-            raise error.at(task.place) from error.__cause__
+            raise error.at(task.place) from raised.__cause__
 
     def perform_again(self, task: Task) -> None:
         """Do a step that was taken for a hit, but of which the snapshot is gone."""
-        with self._store.lock(task.key, self._cancel, lambda: None):
+        with self._store.lock(task.key, task.stop, lambda: None):
             self._execute(task, self._engine())
+
+    @contextmanager
+    def turn(self, stop: Stop) -> Iterator[None]:
+        """Only so many steps keep the engine busy at a time; the time of the step begins."""
+        while not self._turns.acquire(timeout=_LOOK):
+            if stop.is_set():
+                raise Cancelled("the build was cancelled")
+        try:
+            stop.begin(self._options.step_timeout)
+            yield
+        finally:
+            self._turns.release()
 
     def _check_bits(self, task: Task) -> None:
         """OBuilder's key of a copy says nothing of x bits, so the files of a snapshot that
@@ -115,7 +160,7 @@ class Performer:
         present = task.prepared.executables
         if record is None or record.executables == present:
             return
-        if self._obuilder_keys:
+        if self._options.obuilder_keys:
             others = sorted({*record.executables} ^ {*present})
             self._emit(
                 Warned(
@@ -125,37 +170,85 @@ class Performer:
             )
             return
         for key in self._store.descendants(task.key):
-            with self._store.lock(key, self._cancel, lambda: None):
+            with self._store.lock(key, task.stop, lambda: None):
                 self._engine().delete([key])
-                self._store.forget([key])
+                self._store.forget([key], "replaced for other x bits")
             self._lookup.withdraw(key)
 
     def _perform(self, task: Task, began: float) -> None:
         engine = self._engine()
+        following = Following(self._store, task.key, task.number, self._emit)
+        try:
+            with self._store.lock(task.key, task.stop, following.begin, following.go_on):
+                # The engine first, as OBuilder does: `-v` then shows the same questions.
+                if engine.exists(task.key) and self._store.row(task.key) is not None:
+                    following.finish()
+                    # Under the lock, so that it is not pruned under this build.
+                    self._store.use(task.key, {task.key: task.parent} if task.parent else None)
+                    self._hit(task, began, shown=following.shown)
+                    return
+                following.take_over()
+                self._explain(task)
+                with self.turn(task.stop):
+                    self._try(task, engine)
+                with self._lock:
+                    self.saved += 1
+                # Under the lock: it comes before the hit of whoever waits for this step.
+                self._emit(StepSaved(task.number, task.key, time.monotonic() - began))
+        finally:
+            following.close()
 
-        def waiting() -> None:
-            self._emit(StepWaiting(task.number, "another build is doing this step"))
+    def _explain(self, task: Task) -> None:
+        from obuild.executor.explanation import Explainer  # for what is not stored only
 
-        with self._store.lock(task.key, self._cancel, waiting):
-            if self._store.row(task.key) is not None and engine.exists(task.key):
-                self._hit(task, began)
-                return
-            self._execute(task, engine)
-        self.saved += 1
-        self._emit(StepSaved(task.number, task.key, time.monotonic() - began))
+        with self._lock:
+            if self._explainer is None:
+                self._explainer = Explainer(self._store, self._spec, lambda: self._lookup.steps)
+            self._explainer.met(self._hits)
+        self._emit(StepExplained(task.number, self._explainer.reasons(task)))
+
+    def _try(self, task: Task, engine: Engine) -> None:
+        def say(what: str) -> None:
+            self._emit(Warned(what, str(task.place) if task.place else None))
+
+        def put_right() -> None:
+            engine.sweep(lambda name: name != task.key and self._store.alive(name))
+            engine.delete([task.key])  # made by a commit of which nobody heard the end
+
+        if self._store.record(task.key) is not None:
+            # Announced, but without a row: whoever began it since this build was opened died.
+            put_right()
+        retried(
+            lambda: self._execute(task, engine), say, task.stop, self._options.pauses, put_right
+        )
 
     def _execute(self, task: Task, engine: Engine) -> None:
         began = time.monotonic()
         action = task.action()
         record = self._record(task)
         self._store.announce(task.key, task.parent, record)
+        blanking = Blanking(self._secrets)
         with self._store.open_log(task.key) as log:
 
-            def output(data: bytes) -> None:
-                log.write(data)
-                self._emit(StepOutput(task.number, data))
+            def show(data: bytes) -> None:
+                if data:
+                    log.write(data)
+                    self._emit(StepOutput(task.number, data))
 
-            engine.execute(task.key, task.parent, action, output, self._cancel)
+            def waiting(reason: str) -> None:
+                self._emit(StepWaiting(task.number, reason))
+
+            try:
+                engine.execute(
+                    task.key,
+                    task.parent,
+                    action,
+                    lambda data: show(blanking.feed(data)),
+                    task.stop,
+                    waiting,
+                )
+            finally:
+                show(blanking.end())
         done = replace(record, seconds=time.monotonic() - began)
         self._store.add(task.key, task.parent, done)
 
@@ -175,12 +268,23 @@ class Performer:
             base=task.base,
         )
 
-    def _hit(self, task: Task, began: float) -> None:
-        self.hits.append(task.key)
-        if self._replay:
+    def _hit(self, task: Task, began: float, *, shown: bool = False) -> None:
+        with self._lock:
+            self._hits.append(task)
+        if self._options.replay and not shown:
             for data in self._store.read_log(task.key) or ():
                 self._emit(StepOutput(task.number, data, replayed=True))
         self._emit(StepHit(task.number, task.key, time.monotonic() - began))
+
+    def _late(self, task: Task, error: ObuildError) -> ObuildError:
+        """A step that its own deadline stopped has failed; nobody cancelled it."""
+        limit = task.stop.overdue if isinstance(error, Cancelled) else None
+        if limit is None:
+            return error
+        return BuildError(
+            f"the step was not done after {limit:g} s, and was stopped",
+            hint="--step-timeout sets the time that each step may take",
+        )
 
     def _failed(self, task: Task, error: ObuildError, seconds: float) -> None:
         process = error if isinstance(error, StepFailed) else None

@@ -38,7 +38,9 @@ def seal(
         preimage = seal_preimage(engine.inspect(key).id, engine.inspect(base).id, config)
         seal_key = key_of(preimage)
         locks.enter_context(store.lock(seal_key, cancel, lambda: None))
-        if store.row(seal_key) is None or not engine.exists(seal_key):
+        if store.row(seal_key) is not None and engine.exists(seal_key):
+            store.use(seal_key)
+        else:
             began = time.monotonic()
             engine.execute(seal_key, key, Seal(base, config), lambda _: None, cancel)
             store.add(

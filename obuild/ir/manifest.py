@@ -12,7 +12,24 @@ from collections.abc import Iterator
 from obuild.sexp import Written, write_atom
 from obuild.values import Value, field
 
-__all__ = ["Dir", "File", "Manifest", "Symlink", "executables", "walk", "write_manifest"]
+__all__ = [
+    "Attributes",
+    "Dir",
+    "File",
+    "Manifest",
+    "Symlink",
+    "executables",
+    "walk",
+    "write_manifest",
+]
+
+
+class Attributes(Value):
+    """Mode bits (setuid, setgid and sticky ones too), owner and group by number."""
+
+    mode: int
+    uid: int
+    gid: int
 
 
 class File(Value):
@@ -27,43 +44,58 @@ class File(Value):
     executable: bool = field(default=False, compare=False)
     size: int = field(default=0, compare=False)
     mtime: int = field(default=0, compare=False)
+    attributes: Attributes | None = field(default=None, compare=False)
 
 
 class Symlink(Value):
     path: str
     target: str
     mtime: int = field(default=0, compare=False)
+    attributes: Attributes | None = field(default=None, compare=False)
 
 
 class Dir(Value):
     path: str
     items: tuple[Manifest, ...]
     mtime: int = field(default=0, compare=False)
+    attributes: Attributes | None = field(default=None, compare=False)
 
 
 Manifest = File | Symlink | Dir
 
 
-def write_manifest(manifest: Manifest) -> Written:
+def write_manifest(manifest: Manifest, *, attributes: bool = False) -> Written:
     """``(File (PATH DIGEST))``, ``(Symlink (PATH TARGET))`` or ``(Dir (PATH (ITEM…)))``, in
-    the machine form."""
+    the machine form.
+
+    With ``attributes`` each has a third element, ``(MODE UID GID)``, the mode in four octal
+    digits; then every node must have them.
+    """
     # A tree may have many thousand files, and be deeper than the stack allows.
     pieces: list[str] = []
-    todo: list[Manifest | None] = [manifest]
+    todo: list[Manifest | str] = [manifest]
     while todo:
         node = todo.pop()
+        if isinstance(node, str):
+            pieces.append(node)
+            continue
+        extra = _written(node.attributes) if attributes else ""
         match node:
-            case None:
-                pieces.append(")))")
             case File(path=path, digest=digest):
-                pieces.append(f"(File({_pair(path, digest)}))")
+                pieces.append(f"(File({_pair(path, digest)}{extra}))")
             case Symlink(path=path, target=target):
-                pieces.append(f"(Symlink({_pair(path, target)}))")
+                pieces.append(f"(Symlink({_pair(path, target)}{extra}))")
             case Dir(path=path, items=items):
                 pieces.append(f"(Dir({write_atom(path)}(")
-                todo.append(None)
+                todo.append(f"){extra}))")
                 todo.extend(reversed(items))
     return Written("".join(pieces))
+
+
+def _written(attributes: Attributes | None) -> str:
+    if attributes is None:
+        raise ValueError("this manifest was made without attributes")
+    return f"({attributes.mode:04o} {attributes.uid} {attributes.gid})"
 
 
 def _pair(one: str, other: str) -> str:

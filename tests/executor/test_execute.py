@@ -2,101 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from threading import Event, Thread
-
 import pytest
 
-from obuild.context import BuildContext
 from obuild.engine import Import, PutFiles, RunCommand, Seal
-from obuild.engine.rehearsal import RehearsalEngine
-from obuild.errors import Cancelled, ImageError, ScriptError, SourceError, StepFailed
+from obuild.errors import Cancelled, ImageError, SourceError, StepFailed
 from obuild.events import (
     BuildFinished,
     Heading,
-    StepHit,
     StepOutput,
-    StepSaved,
     StepStarted,
-    StepWaiting,
     Warned,
 )
-from obuild.events import (
-    Event as Happening,
-)
-from obuild.events import (
-    StepFailed as StepFailedEvent,
-)
-from obuild.executor.execute import Executor, Result
-from obuild.executor.inputs import Inputs, Options
-from obuild.frontend.obuilder import read_spec
+from obuild.executor.inputs import Options
 from obuild.ir.steps import RunStep
-from obuild.source import Text
-from obuild.store import Store
-
-SPEC = """((from busybox) (comment hi) (shell /bin/sh -c) (env A 1)
- (run (shell "make")) (copy (src f) (dst /f)) (workdir /w) (run (shell "check")))"""
-
-
-class Stage:
-    """One store, one context, one engine, and all that happened."""
-
-    def __init__(self, tmp_path: Path):
-        (tmp_path / "context").mkdir()
-        (tmp_path / "context" / "f").write_text("f")
-        self.context = tmp_path / "context"
-        self.path = str(tmp_path / "store")
-        self.store = Store.open(self.path)
-        self.engine = RehearsalEngine()
-        self.engines = 0
-        self.glanced: list[list[str]] = []
-        self.events: list[Happening] = []
-        self.cancel = Event()
-
-    def glance(self, keys: list[str]) -> list[bool] | None:
-        self.glanced.append(list(keys))
-        return [self.engine.exists(key) for key in keys]
-
-    def _engine(self, visit: str) -> RehearsalEngine:
-        assert self.store.alive(visit)
-        self.engines += 1
-        return self.engine
-
-    def build(self, spec: str = SPEC, options: Options | None = None) -> Result:
-        self.events = []
-        self.engine.performed = []
-        executor = Executor(
-            self.store,
-            self._engine,
-            self.glance,
-            Inputs(lambda: BuildContext(str(self.context)), {}, options or Options()),
-            self.events.append,
-            self.cancel,
-            spec="x.spec",
-        )
-        try:
-            return executor.run(read_spec(Text("x.spec", spec.encode())))
-        finally:
-            executor.close()
-
-    def kinds(self) -> list[str]:
-        """hit or saved, for each step."""
-        return [
-            type(event).__name__.removeprefix("Step").lower()
-            for event in self.events
-            if isinstance(event, StepHit | StepSaved | StepFailedEvent)
-        ]
-
-    def actions(self) -> list[type]:
-        return [type(action) for action in self.engine.performed]
-
-
-@pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    made = Stage(tmp_path)
-    yield made
-    made.store.close()
+from tests.executor.builds import Stage
 
 
 def test_a_first_build_does_every_step(stage: Stage) -> None:
@@ -278,55 +197,9 @@ def test_nested_builds_run_first_and_share_steps(stage: Stage) -> None:
     stage.build(
         """((build a ((from busybox) (run (shell x))))
             (build b ((from busybox) (run (shell x)) (run (shell y))))
-            (from busybox) (run (shell z)))"""
+            (from busybox) (run (shell z)))""",
+        Options(jobs=1),
     )
     started = [event.within for event in stage.events if isinstance(event, StepStarted)]
     assert started == [("a",), ("a",), ("b",), ("b",), ("b",), (), ()]
     assert stage.kinds() == ["saved", "saved", "hit", "hit", "saved", "hit", "saved"]
-
-
-def test_a_copy_from_a_build_is_refused_before_anything_runs(stage: Stage) -> None:
-    with pytest.raises(ScriptError, match="build context only"):
-        stage.build(
-            "((build a ((from busybox))) (from busybox) (copy (from (build a)) (src x) (dst /x)))"
-        )
-    assert stage.actions() == []
-
-
-def test_who_comes_second_waits_and_takes_the_result(stage: Stage, tmp_path: Path) -> None:
-    """Two builds of one store: the step is run once."""
-    reached, go_on = Event(), Event()
-
-    def script(step: RunStep) -> tuple[bytes, int]:
-        if step.cmd == "make":
-            reached.set()
-            assert go_on.wait(20)
-        return b"", 0
-
-    stage.engine.script = script
-    first = Thread(target=stage.build)
-    first.start()
-    assert reached.wait(20)
-    events: list[Happening] = []
-
-    def emit(event: Happening) -> None:
-        events.append(event)
-        if isinstance(event, StepWaiting):
-            go_on.set()
-
-    with Store.open(stage.path) as store:
-        executor = Executor(
-            store,
-            lambda _: stage.engine,
-            lambda _: None,
-            Inputs(lambda: BuildContext(str(stage.context)), {}, Options()),
-            emit,
-            Event(),
-            spec="x.spec",
-        )
-        executor.run(read_spec(Text("x.spec", SPEC.encode())))
-        executor.close()
-    first.join(20)
-    runs = [a for a in stage.engine.performed if isinstance(a, RunCommand)]
-    assert [run.step.cmd for run in runs].count("make") == 1
-    assert any(isinstance(event, StepWaiting) for event in events)

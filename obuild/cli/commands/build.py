@@ -6,6 +6,7 @@ Keys are always OBuilder's own, so both programs can use one store, in turn.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from obuild.cli.arguments import add_limit_options, limits, secrets, store_path
@@ -14,7 +15,9 @@ from obuild.cli.script import load
 from obuild.cli.stored import show
 from obuild.events import EngineCalled, Event, Warned
 from obuild.executor.inputs import Options
+from obuild.progress.calls import log_line
 from obuild.progress.obuilder import ObuilderRenderer
+from obuild.progress.output import clean_lines
 
 __all__ = ["EPILOG", "register", "run"]
 
@@ -52,18 +55,28 @@ def run(arguments: argparse.Namespace) -> int:
     request = Request(
         script=load(arguments.file, arguments.context),
         store=store_path(arguments.store),
-        options=Options(obuilder_keys=True, replay=True, limits=limits(arguments)),
+        options=Options(
+            obuilder_keys=True,
+            replay=True,
+            limits=limits(arguments),
+            jobs=os.cpu_count() or 1,
+        ),
         secrets=secrets(arguments.secret),
         stat_cache=True,
         verbose=verbose,
+        tools=arguments.libexec_tools,
     )
     renderer = ObuilderRenderer(sys.stdout.buffer)
 
     def emit(event: Event) -> None:
-        if isinstance(event, Warned | EngineCalled):
-            show(event)
-        else:
-            renderer(event)
+        match event:
+            case EngineCalled():
+                for line in clean_lines(log_line(event)):
+                    print(line, file=sys.stderr)
+            case Warned():
+                show(event)
+            case _:
+                renderer(event)
 
     build(request, renderer, emit)
     if renderer.broken:

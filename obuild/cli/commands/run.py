@@ -13,6 +13,7 @@ import sys
 from obuild.cli.arguments import (
     add_key_options,
     add_limit_options,
+    add_pace_options,
     add_script,
     add_store,
     image_name,
@@ -35,6 +36,7 @@ examples:
   obuild run simple.spec                    the context is the spec's folder
   obuild run simple.spec src -t app:1       another context; name the result
   obuild run simple.spec --progress plain   every line with its step, for logs
+  obuild run simple.spec --explain          say of each step that is done why it is
   obuild run simple.spec -v                 show each engine call as a docker command
   obuild run -q simple.spec                 print the key and nothing else"""
 
@@ -62,12 +64,16 @@ def register(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read every file of the context again, however old it is",
     )
+    add_pace_options(parser)
     add_limit_options(parser)
     parser.add_argument(
         "--progress",
         choices=["auto", "tty", "plain", "json"],
         default="auto",
         help="how to show progress (default: tty on a terminal, else plain)",
+    )
+    parser.add_argument(
+        "--explain", action="store_true", help="say of each step that is done why it is"
     )
     parser.add_argument(
         "--replay-logs", action="store_true", help="show the stored output of cached steps too"
@@ -88,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         color=colors(sys.stderr),
         quiet=arguments.quiet,
         verbose=arguments.verbose,
+        explain=arguments.explain,
     )
     try:
         result = build(request, renderer)
@@ -118,8 +125,11 @@ def _request(arguments: argparse.Namespace) -> Request:
             tags=tuple(arguments.tag),
             replay=arguments.replay_logs,
             limits=limits(arguments),
+            jobs=arguments.jobs,
+            step_timeout=arguments.step_timeout,
         ),
         secrets=secrets(arguments.secret),
         stat_cache=not arguments.no_stat_cache,
         verbose=arguments.verbose,
+        tools=arguments.libexec_tools,
     )
