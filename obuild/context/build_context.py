@@ -11,17 +11,17 @@ from obuild.context import refusals
 from obuild.context.digests import DigestCache, NoDigestCache
 from obuild.context.files import ContextFiles
 from obuild.context.folders import Folders
-from obuild.context.manifests import make_manifest
+from obuild.context.manifests import add_attributes, make_manifest
+from obuild.context.placing import owner_of
 from obuild.context.sources import find_source, misspelt
-from obuild.errors import ContextError, ScriptError, SourceError
+from obuild.errors import ContextError, SourceError
 from obuild.ir.manifest import Manifest
-from obuild.ir.ops import UnixUser, User
+from obuild.ir.ops import User
 from obuild.source import encode
 
 __all__ = ["BuildContext"]
 
 _NO_CACHE: Final = NoDigestCache()
-_MAX_ID = 2**32 - 2  # Linux: 32 bits, and the last value means "no change"
 
 
 class BuildContext:
@@ -50,8 +50,11 @@ class BuildContext:
         self._cwd = None if cwd is None else os.path.abspath(encode(cwd))
         self._identity = _identify(root)
 
-    def manifest(self, source: str, exclude: tuple[str, ...]) -> Manifest:
-        """The tree at ``source``, without what has one of the names in ``exclude``.
+    def manifest(
+        self, source: str, exclude: tuple[str, ...], *, attributes: bool = False
+    ) -> Manifest:
+        """The tree at ``source``, without what has one of the names in ``exclude``; each of its
+        nodes has attributes if they are asked for.
 
         Excluded names are compared as bytes with names inside the source, not with the
         source's own. Raises ``SourceError``; the messages are OBuilder's.
@@ -64,7 +67,8 @@ class BuildContext:
                 if error.hint is None:
                     error.hint = self._suggest(folders, source)
                 raise
-            return make_manifest(folders, path, status, left_out, self._digests, self._now_ns)
+            made = make_manifest(folders, path, status, left_out, self._digests, self._now_ns)
+            return add_attributes(folders, made) if attributes else made
 
     def files(self, manifests: tuple[Manifest, ...], destination: str, user: User) -> ContextFiles:
         """What a copy of ``manifests`` to ``destination`` sends, owned by ``user``.
@@ -73,7 +77,7 @@ class BuildContext:
         it. Files of a user by name belong to 0:0. Raises ``ScriptError`` for a user or group
         number that no system has.
         """
-        return ContextFiles(self._open, manifests, destination, _owner(user))
+        return ContextFiles(self._open, manifests, destination, owner_of(user))
 
     def suggest(self, source: str) -> str | None:
         """A hint for a source that is not in the context, None if there is nothing to say."""
@@ -132,15 +136,3 @@ def _unusable(root: str, error: OSError) -> ContextError:
                 f"Cannot read the build context {name}: {os.strerror(error.errno or 0)}",
                 hint="Name a folder that you may read.",
             )
-
-
-def _owner(user: User) -> tuple[int, int]:
-    if not isinstance(user, UnixUser):
-        return 0, 0
-    for number in (user.uid, user.gid):
-        if not 0 <= number <= _MAX_ID:
-            raise ScriptError(
-                f"No user or group has the number {number}",
-                hint=f"Numbers of users and groups go from 0 to {_MAX_ID}.",
-            )
-    return user.uid, user.gid

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from obuild.context import refusals
 from obuild.context.folders import Folders, open_file
-from obuild.context.headers import DIRECTORY, REGULAR, SYMLINK, Attributes, header, padding
+from obuild.context.headers import DIRECTORY, REGULAR, SYMLINK, header, padding
 from obuild.context.placing import display, place, preorder
 from obuild.errors import SourceError
-from obuild.ir.manifest import Dir, File, Manifest, Symlink
+from obuild.ir.manifest import Attributes, Dir, File, Manifest, Symlink
 from obuild.source import encode
 
 __all__ = ["ContextFiles"]
@@ -96,16 +96,15 @@ class ContextFiles:
         match item:
             case Dir():
                 _check_folder(folders, item)
-                attributes = Attributes(0o755, uid, gid, item.mtime)
-                yield header((name or b".") + b"/", DIRECTORY, attributes)
+                attributes = Attributes(0o755, uid, gid)
+                yield header((name or b".") + b"/", DIRECTORY, attributes, mtime=item.mtime)
             case Symlink():
                 _check_link(folders, item)
-                attributes = Attributes(0o777, uid, gid, item.mtime)
-                yield header(name, SYMLINK, attributes, target=encode(item.target))
+                attributes, target = Attributes(0o777, uid, gid), encode(item.target)
+                yield header(name, SYMLINK, attributes, mtime=item.mtime, target=target)
             case File():
-                mode = 0o755 if item.executable else 0o644
-                attributes = Attributes(mode, uid, gid, item.mtime)
-                yield header(name, REGULAR, attributes, size=item.size)
+                attributes = Attributes(0o755 if item.executable else 0o644, uid, gid)
+                yield header(name, REGULAR, attributes, mtime=item.mtime, size=item.size)
                 yield from _content(folders, item)
                 yield padding(item.size)
 

@@ -7,9 +7,9 @@ the end, base-256 numbers where octal digits do not suffice (sizes from 8 GiB, t
 
 from __future__ import annotations
 
-from obuild.values import Value
+from obuild.ir.manifest import Attributes
 
-__all__ = ["BLOCK", "DIRECTORY", "REGULAR", "SYMLINK", "Attributes", "header", "padding"]
+__all__ = ["BLOCK", "DIRECTORY", "REGULAR", "SYMLINK", "header", "header_length", "padding"]
 
 BLOCK = 512
 REGULAR = b"0"
@@ -23,28 +23,35 @@ _NAME_BYTES = 100
 _TAIL = b"ustar  \0".ljust(BLOCK - 257, b"\0")
 
 
-class Attributes(Value):
-    """Mode bits, owner and group by number, and the time in seconds since 1970."""
-
-    mode: int
-    uid: int = 0
-    gid: int = 0
-    mtime: int = 0
+_NOBODY_S = Attributes(0, 0, 0)
 
 
 def header(
-    name: bytes, kind: bytes, attributes: Attributes, *, size: int = 0, target: bytes = b""
+    name: bytes,
+    kind: bytes,
+    attributes: Attributes,
+    *,
+    mtime: int = 0,
+    size: int = 0,
+    target: bytes = b"",
 ) -> bytes:
-    """All blocks before a member's content. A directory's ``name`` ends in a slash.
+    """All blocks before a member's content. A directory's ``name`` ends in a slash; ``mtime``
+    is in seconds since 1970, ``size`` in bytes.
 
-    Owners must be below 2**56, sizes below 2**88.
+    Owners must be below 2**56, sizes and times below 2**88.
     """
-    blocks = _block(name, kind, attributes, size, target)
+    blocks = _block(name, kind, attributes, mtime, size, target)
     if len(name) > _NAME_BYTES:
         blocks = _long(name, _LONG_NAME) + blocks
     if len(target) > _NAME_BYTES:
         blocks = _long(target, _LONG_TARGET) + blocks
     return blocks
+
+
+def header_length(name: int, target: int = 0) -> int:
+    """The bytes of a header whose name and target have so many bytes."""
+    long = (length + 1 for length in (name, target) if length > _NAME_BYTES)
+    return BLOCK + sum(BLOCK + length + -length % BLOCK for length in long)
 
 
 def padding(size: int) -> bytes:
@@ -54,17 +61,19 @@ def padding(size: int) -> bytes:
 
 def _long(text: bytes, kind: bytes) -> bytes:
     content = text + b"\0"
-    start = _block(b"././@LongLink", kind, Attributes(0), len(content), b"")
+    start = _block(b"././@LongLink", kind, _NOBODY_S, 0, len(content), b"")
     return start + content + padding(len(content))
 
 
-def _block(name: bytes, kind: bytes, attributes: Attributes, size: int, target: bytes) -> bytes:
+def _block(
+    name: bytes, kind: bytes, attributes: Attributes, mtime: int, size: int, target: bytes
+) -> bytes:
     numbers = (
         _number(attributes.mode, 8)
         + _number(attributes.uid, 8)
         + _number(attributes.gid, 8)
         + _number(size, 12)
-        + _number(attributes.mtime, 12)
+        + _number(mtime, 12)
     )
     start = name[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0") + numbers
     end = kind + target[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0") + _TAIL

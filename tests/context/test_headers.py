@@ -12,10 +12,11 @@ from obuild.context.headers import (
     DIRECTORY,
     REGULAR,
     SYMLINK,
-    Attributes,
     header,
+    header_length,
     padding,
 )
+from obuild.ir.manifest import Attributes
 
 names = (
     st.binary(min_size=1, max_size=300)
@@ -27,11 +28,13 @@ times = st.one_of(st.integers(-(2**40), 2**40), st.integers(-1, 1))
 sizes = st.one_of(st.integers(0, 2**63), st.integers(8**11 - 1, 8**11 + 1))
 
 
-def expected(name: bytes, kind: bytes, attributes: Attributes, size: int, target: bytes) -> bytes:
+def expected(
+    name: bytes, kind: bytes, attributes: Attributes, mtime: int, size: int, target: bytes
+) -> bytes:
     info = tarfile.TarInfo(name.decode("utf-8", "surrogateescape"))
     info.type = kind
     info.mode, info.uid, info.gid = attributes.mode, attributes.uid, attributes.gid
-    info.mtime, info.size = attributes.mtime, size
+    info.mtime, info.size = mtime, size
     info.linkname = target.decode("utf-8", "surrogateescape")
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
 
@@ -40,23 +43,25 @@ def expected(name: bytes, kind: bytes, attributes: Attributes, size: int, target
 @example(b"x" * 100, 0o644, 0, 0, 0, 0)
 @example(b"x" * 101, 0o644, 2**21 - 1, 2**21, 8**11, -1)
 def test_files(name: bytes, mode: int, uid: int, gid: int, size: int, mtime: int) -> None:
-    attributes = Attributes(mode, uid, gid, mtime)
-    ours = header(name, REGULAR, attributes, size=size)
-    assert ours == expected(name, REGULAR, attributes, size, b"")
+    attributes = Attributes(mode, uid, gid)
+    ours = header(name, REGULAR, attributes, mtime=mtime, size=size)
+    assert ours == expected(name, REGULAR, attributes, mtime, size, b"")
+    assert len(ours) == header_length(len(name))
 
 
 @given(names, names, times)
 def test_links(name: bytes, target: bytes, mtime: int) -> None:
-    attributes = Attributes(0o777, 1, 2, mtime)
-    ours = header(name, SYMLINK, attributes, target=target)
-    assert ours == expected(name, SYMLINK, attributes, 0, target)
+    attributes = Attributes(0o777, 1, 2)
+    ours = header(name, SYMLINK, attributes, mtime=mtime, target=target)
+    assert ours == expected(name, SYMLINK, attributes, mtime, 0, target)
+    assert len(ours) == header_length(len(name), len(target))
 
 
 @given(names)
 def test_directories(name: bytes) -> None:
-    attributes = Attributes(0o755)
+    attributes = Attributes(0o755, 0, 0)
     ours = header(name + b"/", DIRECTORY, attributes)
-    assert ours == expected(name, DIRECTORY, attributes, 0, b"")
+    assert ours == expected(name, DIRECTORY, attributes, 0, 0, b"")
 
 
 def test_content_fills_its_blocks() -> None:
@@ -64,7 +69,7 @@ def test_content_fills_its_blocks() -> None:
 
 
 def test_a_size_over_eight_gigabytes_is_read_back() -> None:
-    start = header(b"big", REGULAR, Attributes(0o644, mtime=-5), size=9 << 30)
+    start = header(b"big", REGULAR, Attributes(0o644, 0, 0), mtime=-5, size=9 << 30)
     info = tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
     assert (info.size, info.mtime) == (9 << 30, -5)
     assert io.BytesIO(start).getbuffer().nbytes == 512

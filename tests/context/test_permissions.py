@@ -24,7 +24,7 @@ def as_nobody(code: str, *args: str) -> subprocess.CompletedProcess[str]:
         import os, sys
         from obuild.context import BuildContext, manifests
         from obuild.errors import ContextError, SourceError
-        import hashlib, encodings.idna
+        import concurrent.futures.thread, hashlib, encodings.idna
         if os.geteuid() == 0:
             os.setgroups([]); os.setgid(65534); os.setuid(65534)
         def refused(root, source):
