@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from obuild.engine import Capabilities, Seal, Snapshot
 from obuild.engine.docker.config import Config, sealed
-from obuild.engine.docker.connection import DaemonError
 from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.images import Images
 from obuild.engine.docker.runs import host_config
@@ -30,15 +29,21 @@ class Finishing:
         self._daemon.removals.begin()  # no command is started any more
         facts = self._images.facts(key)
         name = self._daemon.names.image(key)
-        self._thin.load(name, name, facts, wanted)
+        # What is replaced keeps a name until it is removed: whoever dies in between leaves a
+        # temporary image, which the next build finds, and not one without a name.
+        temporary = self._daemon.names.temporary(key)
+        self._daemon.removals.settle(temporary)
+        self._daemon.remove_image(temporary)  # of one who died just here
+        self._daemon.tag(name, temporary)
+        with self._daemon.temporary_image(temporary):
+            self._thin.load(name, name, facts, wanted)
         self._images.remember(key, wanted)
-        if facts.tags == (f"{name}:latest",):
-            self._daemon.removals.add(name, lambda: self._drop(facts.id))
 
     def seal(self, key: str, parent: str, action: Seal, can: Capabilities) -> Snapshot:
         """See ``Engine.execute``."""
         config = sealed(self._images.config(action.base), action.config)
         name, source = self._daemon.names.image(key), self._daemon.names.image(parent)
+        self._daemon.remove_image(name)  # of one who died before it was recorded
         if can.thin_load:
             self._thin.load(name, source, self._images.facts(parent), config)
         else:
@@ -55,12 +60,3 @@ class Finishing:
         with self._daemon.temporary_container(name):
             lists: Config = {"Entrypoint": [], "Cmd": []}
             self._daemon.commit(name, self._daemon.names.image(key), {**lists, **config})
-
-    def _drop(self, image: str) -> None:
-        """Remove the image that has lost its last name. Where others stand on it Docker
-        refuses, and removes it with the last of them."""
-        try:
-            self._daemon.remove_image(image)
-        except DaemonError as error:
-            if error.status != 409:
-                raise

@@ -33,24 +33,41 @@ class ThinLoads:
         self._blobs = Blobs(daemon)
 
     def load(
-        self, name: str, source: str, facts: ImageFacts, config: Config, layer: Layer | None = None
+        self,
+        name: str,
+        source: str,
+        facts: ImageFacts,
+        config: Config,
+        layer: Layer | None = None,
+        *,
+        lowest: int | None = None,
     ) -> None:
         """An image ``name`` with the layers of the image ``source``, and ``layer`` on them.
 
-        ``facts`` are those of ``source``. Raises ``DaemonError`` if the daemon refuses.
+        ``facts`` are those of ``source``; of its layers only the ``lowest`` are taken, if that
+        is given. Raises ``DaemonError`` if the daemon refuses, and what the stream of the
+        layer raises; then nothing is kept.
         """
-        layers = [*facts.layers, *([f"sha256:{layer.digest}"] if layer else [])]
-        history = _history(self._daemon.history(source), len(facts.layers), layer)
-        document = _document(facts, config, layers, history)
+        kept = facts.layers[:lowest]
+        rows = _rows(self._daemon.history(source), len(facts.layers))
+        history = _history(rows, layer, lowest)
+        made: list[str] = []
+
+        def document(digest: str | None) -> bytes:
+            made.extend([digest] if digest else [])
+            new = [f"sha256:{digest}"] if digest else []
+            return _document(facts, config, [*kept, *new], history)
+
         what = f"load {name}: the layers of {source}"
         what += f", one new layer of {layer.size} bytes" if layer else " with another configuration"
         if not self._containerd():
-            self._daemon.load(lambda: docker_archive(name, document, layers, layer), what)
+            self._daemon.load(lambda: docker_archive(name, document, kept, layer), what)
             return
-        blobs = self._blobs.of(source, facts)
+        blobs = self._blobs.of(source, facts)[:lowest]
         self._daemon.load(lambda: oci_layout(name, document, blobs, layer), what)
         if layer is not None:
-            self._blobs.learn(layers[-1:], [layer_descriptor(layer)])
+            new = [layer_descriptor(made[0], layer.size)]
+            self._blobs.learn([f"sha256:{made[0]}"], new)
 
 
 def _document(
@@ -72,12 +89,10 @@ def _document(
     return json.dumps(document).encode()
 
 
-def _history(
-    rows: Sequence[Mapping[str, Any]], layers: int, layer: Layer | None
-) -> list[dict[str, Any]]:
-    """The history of the older layers as the daemon tells it, and an entry that bears the
-    mark. The daemon doesn't tell which entries have no layer: a size of 0 leaves it open, so
-    as many of these are taken for real, the latest first, as there must be."""
+def _rows(rows: Sequence[Mapping[str, Any]], layers: int) -> list[dict[str, Any]]:
+    """The history of an image of so many layers as the daemon tells it. It doesn't tell which
+    entries have no layer: a size of 0 leaves it open, so as many of these are taken for real,
+    the latest first, as there must be."""
     missing = layers - sum(1 for row in rows if row.get("Size"))
     entries: list[dict[str, Any]] = []
     for row in rows:
@@ -86,7 +101,19 @@ def _history(
             real, missing = True, missing - 1
         entries.insert(0, _entry(row, real=real))
     if missing:
-        entries = [{"created": _now(), "created_by": "obuild"} for _ in range(layers)]
+        return [{"created": _now(), "created_by": "obuild"} for _ in range(layers)]
+    return entries
+
+
+def _history(
+    entries: list[dict[str, Any]], layer: Layer | None, lowest: int | None
+) -> list[dict[str, Any]]:
+    """The history of the older layers, and an entry that bears the mark. Those of which the
+    layer is not taken stay, without one."""
+    if lowest is not None:
+        real = [entry for entry in entries if not entry.get("empty_layer")]
+        for entry in real[lowest:]:
+            entry["empty_layer"] = True
     if layer is not None:
         entries.append({"created": _now(), "created_by": layer.created_by, "comment": MARK})
     elif not entries or entries[-1].get("comment") != MARK:
