@@ -135,7 +135,7 @@ class EngineCalled(Value):
     """A call of the engine, told as it is made.
 
     ``words`` are the nearest command that a user could type, the program first; none where no
-    command does it. ``note`` says in words what it is for, where OBuilder makes no such call.
+    command does it. ``note`` says what it is for, where OBuilder makes no such call.
     ``answer`` is a line that the command would print, told by itself.
     """
 

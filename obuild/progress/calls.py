@@ -21,11 +21,13 @@ def shell_line(call: EngineCalled) -> str:
 
 def log_line(call: EngineCalled) -> str:
     """What OBuilder logs of the same command: ``[INFO] Exec "docker" …``, with nothing escaped
-    in the quotes. A call that OBuilder does not make is told in words."""
+    in the quotes. A call that OBuilder does not make is told in other words."""
     if call.answer:
         return _printable(call.answer)
+    if call.note:
+        return f"obuild: [INFO] {shell_line(call)}"
     words = " ".join(f'"{word}"' for word in call.words)
-    return _printable(f"obuild: [INFO] {call.note or f'Exec {words}'}")
+    return _printable(f"obuild: [INFO] Exec {words}")
 
 
 def _printable(text: str) -> str:
