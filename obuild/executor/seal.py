@@ -13,6 +13,7 @@ from obuild.keys import key_of, seal_preimage
 from obuild.scope import Scope
 from obuild.sexp import to_machine
 from obuild.store import Record, Store
+from obuild.values import replace
 
 __all__ = ["seal"]
 
@@ -42,25 +43,23 @@ def seal(
             store.use(seal_key)
         else:
             began = time.monotonic()
-            engine.execute(seal_key, key, Seal(base, config), lambda _: None, cancel)
-            store.add(
-                seal_key,
-                key,
-                Record(
-                    key=seal_key,
-                    kind="seal",
-                    title="seal",
-                    preimage=to_machine(preimage),
-                    spec="",
-                    within="",
-                    position=0,
-                    created="",
-                    seconds=time.monotonic() - began,
-                    settled=True,
-                    executables=(),
-                    base=base,
-                ),
+            record = Record(
+                key=seal_key,
+                kind="seal",
+                title="seal",
+                preimage=to_machine(preimage),
+                spec="",
+                within="",
+                position=0,
+                created="",
+                seconds=0.0,
+                settled=True,
+                executables=(),
+                base=base,
             )
+            store.announce(seal_key, key, record)
+            engine.execute(seal_key, key, Seal(base, config), lambda _: None, cancel)
+            store.add(seal_key, key, replace(record, seconds=time.monotonic() - began))
     for tag in tags:
         engine.publish(seal_key, tag)
     return engine.inspect(seal_key).id

@@ -181,7 +181,7 @@ class Walk:
         stop = Stop(self._stop)
         found: ResolvedImage | None = None
         if base.resolve or options.pin or options.pull:
-            found = self._resolve(base, number, stop, pull=options.pull)
+            found = self._resolve_patiently(base, number, stop, pull=options.pull)
             if not base.resolve:
                 base = replace(base, image=_pinned(base, found))
         preimage = base_preimage(base, (found.digest or found.id) if found else None)
@@ -196,23 +196,29 @@ class Walk:
             preimage=lambda: kept(preimage, (), b""),
             parent=None,
             base=None,
-            action=lambda: Import(found or self._resolve(base, number, stop, pull=False)),
+            action=lambda: Import(found or self._resolve(base, number, pull=False)),
             stop=stop,
         )
         self.bases[task.key] = task
         self._performer.perform(task)
         return task.key
 
-    def _resolve(self, base: Base, number: int, stop: Stop, *, pull: bool) -> ResolvedImage:
-        def resolve() -> ResolvedImage:
-            engine = self._engine()
-            return engine.resolve(base.image, base.platform, self._emit, number, pull=pull)
+    def _resolve_patiently(
+        self, base: Base, number: int, stop: Stop, *, pull: bool
+    ) -> ResolvedImage:
+        """As ``_resolve``, for what is asked before there is a step, which has tries itself."""
 
         def say(what: str) -> None:
             self._emit(Warned(what, str(base.place) if base.place else None))
 
+        def resolve() -> ResolvedImage:
+            return self._resolve(base, number, pull=pull)
+
+        return retried(resolve, say, stop, self._inputs.options.pauses)
+
+    def _resolve(self, base: Base, number: int, *, pull: bool) -> ResolvedImage:
         try:
-            return retried(resolve, say, stop, self._inputs.options.pauses)
+            return self._engine().resolve(base.image, base.platform, self._emit, number, pull=pull)
         except ImageError as error:
             raise error.at(base.place) from error.__cause__
 

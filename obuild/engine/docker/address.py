@@ -78,7 +78,9 @@ def _check(host: str) -> None:
 def unavailable(address: Address, error: BaseException | str) -> EngineUnavailable:
     """No daemon answers at ``address``: what happened, and what can be done about it."""
     message = f"the Docker daemon at {address.url} does not answer: {_words(error)}"
-    return EngineUnavailable(message, hint=_hint(error))
+    found = EngineUnavailable(message, hint=_hint(error))
+    found.passing = not isinstance(error, PermissionError)
+    return found
 
 
 def _words(error: BaseException | str) -> str:

@@ -2,58 +2,80 @@
 
 Layers that the daemon has are named only. The forms are those of moby's image/tarexport
 (``docker save`` of the classic store) and of the OCI image spec, "Image Layout".
+
+A new layer comes first, what names its digest after it: the daemon reads the whole archive
+before it looks for its parts (tried on 20.10 and 28.5). So a layer can be made while it is
+sent, and need not be kept anywhere; only its size must be known before.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
+from obuild.errors import EngineError
 from obuild.values import Value
 
-__all__ = ["Descriptor", "Layer", "Stream", "docker_archive", "layer_descriptor", "oci_layout"]
+__all__ = [
+    "Descriptor",
+    "Document",
+    "Layer",
+    "Stream",
+    "docker_archive",
+    "gather",
+    "layer_descriptor",
+    "oci_layout",
+]
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _BLOCK = 512
+_GATHERED = 1 << 19
 
 Descriptor = Mapping[str, Any]
 
 
 class Layer(Value):
-    """A new layer: an uncompressed tar of ``size`` bytes, with its sha256 in hex.
+    """A new layer: an uncompressed tar of ``size`` bytes, with its sha256 in hex, if that is
+    known already.
 
     ``chunks()`` makes the stream; ``created_by`` tells in the image's history what it is.
     """
 
-    digest: str
+    digest: str | None
     size: int
     chunks: Callable[[], Iterator[bytes]]
     created_by: str
 
 
+Document = Callable[[str | None], bytes]
+"""Makes an image's configuration file; given the digest (hex) of the new layer, if there is one."""
+
+
 def docker_archive(
-    name: str, document: bytes, layers: Sequence[str], layer: Layer | None
+    name: str, document: Document, layers: Sequence[str], layer: Layer | None
 ) -> Iterator[bytes]:
-    """An image with the configuration file ``document``. ``layers`` are the digests of all
-    its layers; the last one is ``layer``, if that is given, and the others must be there."""
-    config_name = f"{sha256(document).hexdigest()}.json"
+    """An image of the ``layers`` (digests), which must be there, and ``layer`` on them."""
     files = [f"{digest.removeprefix('sha256:')}.tar" for digest in layers]
+    digest = None
+    if layer is not None:
+        files.append("layer.tar")
+        digest = yield from _sent(files[-1], layer)
+    config = document(digest)
+    config_name = f"{sha256(config).hexdigest()}.json"
     manifest = [{"Config": config_name, "RepoTags": [f"{name}:latest"], "Layers": files}]
     yield _file("manifest.json", json.dumps(manifest).encode())
-    yield _file(config_name, document)
-    if layer is not None:
-        yield from _stream(files[-1], layer)
+    yield _file(config_name, config)
     yield bytes(2 * _BLOCK)
 
 
 def oci_layout(
     name: str,
-    config: bytes | Descriptor,
+    config: Document | Descriptor,
     blobs: Sequence[Descriptor],
     layer: Layer | None = None,
     platform: Mapping[str, str] | None = None,
@@ -62,8 +84,13 @@ def oci_layout(
 
     ``blobs`` describe the layers that are there; ``layer`` comes on top of them.
     """
-    layers = [*blobs, *([layer_descriptor(layer)] if layer else [])]
-    named = _described(_CONFIG, config) if isinstance(config, bytes) else config
+    digest, layers = None, list(blobs)
+    if layer is not None:
+        # Containerd locks what it takes in by this name; its digest it finds out itself.
+        digest = yield from _sent(f"blobs/sha256/layer-of-{name}", layer)
+        layers.append(layer_descriptor(digest, layer.size))
+    document = config(digest) if callable(config) else None
+    named = config if not callable(config) else _described(_CONFIG, document or b"")
     manifest = json.dumps(
         {"schemaVersion": 2, "mediaType": _MANIFEST, "config": named, "layers": layers}
     ).encode()
@@ -80,15 +107,14 @@ def oci_layout(
     yield _file("oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
     yield _file("index.json", json.dumps(index).encode())
     yield _blob(manifest)
-    if isinstance(config, bytes):
-        yield _blob(config)
-    if layer is not None:
-        yield from _stream(f"blobs/sha256/{layer.digest}", layer)
+    if document is not None:
+        yield _blob(document)
     yield bytes(2 * _BLOCK)
 
 
-def layer_descriptor(layer: Layer) -> dict[str, Any]:
-    return {"mediaType": _LAYER, "digest": f"sha256:{layer.digest}", "size": layer.size}
+def layer_descriptor(digest: str, size: int) -> dict[str, Any]:
+    """``digest`` in hex."""
+    return {"mediaType": _LAYER, "digest": f"sha256:{digest}", "size": size}
 
 
 def _described(media_type: str, content: bytes) -> dict[str, Any]:
@@ -104,10 +130,21 @@ def _file(name: str, content: bytes) -> bytes:
     return _header(name, len(content)) + content + bytes(-len(content) % _BLOCK)
 
 
-def _stream(name: str, layer: Layer) -> Iterator[bytes]:
+def _sent(name: str, layer: Layer) -> Generator[bytes, None, str]:
+    """A file with the layer; returns its digest when all of it has been sent."""
+    digest, size = sha256(), 0
     yield _header(name, layer.size)
-    yield from layer.chunks()
-    yield bytes(-layer.size % _BLOCK)
+    for chunk in layer.chunks():
+        digest.update(chunk)
+        size += len(chunk)
+        yield chunk
+    if size != layer.size:
+        raise EngineError(
+            f"the stream of a layer has {size} bytes where {layer.size} were announced",
+            hint="this is a fault of obuild: please report it",
+        )
+    yield bytes(-size % _BLOCK)
+    return digest.hexdigest()
 
 
 def _header(name: str, size: int) -> bytes:
@@ -116,6 +153,20 @@ def _header(name: str, size: int) -> bytes:
     member = TarInfo(name)
     member.size = size
     return member.tobuf(GNU_FORMAT)
+
+
+def gather(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in larger pieces: a socket takes as long for 512 bytes as for 64 KiB."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= _GATHERED:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
 
 
 class Stream(io.RawIOBase):

@@ -15,6 +15,7 @@ from hashlib import sha256
 from threading import Lock
 from typing import Any
 
+from obuild.engine.docker import command
 from obuild.engine.docker.archives import Descriptor, Stream, oci_layout
 from obuild.engine.docker.connection import DaemonError
 from obuild.engine.docker.daemon import Daemon, ImageFacts
@@ -63,7 +64,7 @@ class Blobs:
                     return layers
                 wanted = next(_below(documents[wanted["digest"]], facts), None)
         except DaemonError:
-            self._daemon.say(lambda: "# the daemon did not take the manifest for an image")
+            self._daemon.say(lambda: command.note("a manifest is not taken for an image"))
         return None
 
     def _fetch(self, blob: Descriptor, facts: ImageFacts) -> Any:

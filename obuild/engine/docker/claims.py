@@ -10,7 +10,7 @@ from obuild.engine.docker.connection import DaemonError
 from obuild.engine.docker.daemon import Daemon
 from obuild.errors import StoreError
 
-__all__ = ["claim"]
+__all__ = ["claim", "mark"]
 
 _STORE = "obuild.store"
 _MACHINE = "obuild.machine"
@@ -24,15 +24,21 @@ def claim(daemon: Daemon, store_id: str | None, machine_id: str) -> str:
         _remove_unmarked(daemon, name)
         labels = None
     if labels is None:
-        wanted = {_STORE: store_id or _new_id(), _MACHINE: machine_id}
-        daemon.create_volume(name, wanted)
-        labels = daemon.volume_labels(name) or {}  # somebody may have been faster
+        wanted = mark(store_id or _new_id(), machine_id)
+        daemon.create_volume(name, wanted, note="marks the objects of this store")
+        # Somebody may have been faster.
+        labels = daemon.volume_labels(name, note="whose is it?") or {}
     found, machine = labels.get(_STORE, ""), labels.get(_MACHINE, "")
     if machine != machine_id:
         raise _foreign(daemon, "another machine")
     if store_id is not None and found != store_id:
         raise _foreign(daemon, "another store")
     return found
+
+
+def mark(store_id: str, machine_id: str) -> dict[str, str]:
+    """The labels that say whose the volume is."""
+    return {_STORE: store_id, _MACHINE: machine_id}
 
 
 def _new_id() -> str:

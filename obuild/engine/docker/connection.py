@@ -37,7 +37,7 @@ _HINTS = (
         "no space left",
         "see `docker system df`; `obuild clean` and `docker system prune` free space",
     ),
-    ("max depth exceeded", "join some of the steps: Docker keeps at most 125 layers in an image"),
+    ("max depth exceeded", "the image has got more layers meanwhile; start again"),
     ("network", "see `docker network ls` for the networks that there are"),
     ("invalid mount config", None),
 )
@@ -230,7 +230,9 @@ class Connection:
         finally:
             client.close()
         if version is None:
-            raise unavailable(self.address, "what answers is no Docker daemon")
+            error = unavailable(self.address, "what answers is no Docker daemon")
+            error.passing = False
+            raise error
         return str(version)
 
     def _translate(self, error: BaseException) -> ObuildError | None:

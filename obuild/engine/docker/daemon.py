@@ -16,9 +16,10 @@ from obuild.errors import EngineError, EngineUnavailable
 from obuild.events import Emit, EngineCalled
 from obuild.values import Value
 
-__all__ = ["Daemon", "ImageFacts"]
+__all__ = ["Daemon", "ImageFacts", "image_facts"]
 
 _CHUNK = 1 << 20
+_SAVING = 1800
 
 
 class ImageFacts(Value):
@@ -55,32 +56,59 @@ class Daemon:
         self._verbose = verbose
         self._made: dict[str, str] = {}
 
-    def say(self, make: Callable[[], str]) -> None:
+    def say(self, make: Callable[[], EngineCalled]) -> None:
         """Tell of a call, if anybody wants to hear of it."""
         if self._verbose:
-            self._emit(EngineCalled(make()))
+            self._emit(make())
 
-    def inspect_image(self, name: str) -> ImageFacts | None:
-        self.say(lambda: command.line("inspect", "--type=image", "--", name))
+    def inspect_image(self, name: str, *, note: str = "") -> ImageFacts | None:
+        """None if there is no such image. ``note``: see ``EngineCalled``."""
+        self.say(lambda: command.line("inspect", "--type=image", "--", name, note=note))
         found = self._known(lambda api: api.inspect_image(name))
-        return None if found is None else _facts(found)
+        if found is None and not note:
+            self.say(lambda: command.answer(f"Error: No such image: {name}"))
+        return None if found is None else image_facts(found)
 
-    def tag(self, image: str, name: str) -> None:
-        """``name`` may end in a tag; else it is ``latest``."""
+    def image_size(self, name: str) -> int | None:
+        """The bytes of an image, None if there is none of that name."""
+        words = ("inspect", "--type=image", "--format={{ .Size }}", "--")
+        self.say(lambda: command.line(*words, name))
+        found = self._known(lambda api: api.inspect_image(name))
+        return None if found is None else int(found.get("Size") or 0)
+
+    def commands(self, name: str) -> tuple[Any, Any]:
+        """Entrypoint and Cmd of an image, None for what it has not. One call; told as the two
+        that OBuilder makes."""
+        for field in ("Entrypoint", "Cmd"):
+            words = ("inspect", "--type=image", f"--format={{{{json .Config.{field} }}}}", "--")
+            self.say(lambda words=words: command.line(*words, name))  # type: ignore[misc]
+        found = self.connection.ask(
+            lambda api: api.inspect_image(name)  # type: ignore[no-untyped-call]
+        )
+        config = found.get("Config") or {}
+        return config.get("Entrypoint"), config.get("Cmd")
+
+    def tag(self, image: str, name: str, *, said: str = "") -> None:
+        """``name`` may end in a tag; else it is ``latest``. ``said``: the image as the user
+        calls it."""
         from docker.utils import parse_repository_tag
 
-        self.say(lambda: command.line("tag", image, name))
+        self.say(lambda: command.line("tag", said or image, name))
         repository, tag = parse_repository_tag(name)
         self.connection.ask(lambda api: api.tag(image, repository, tag or "latest"))
 
     def remove_image(self, name: str) -> bool:
         """Whether there was such an image."""
         self.say(lambda: command.line("image", "rm", name))
-        return self._known(lambda api: api.remove_image(name) or True) is not None
+        found = self._known(lambda api: api.remove_image(name) or [])
+        for row in found or ():
+            self._say_removed(row)
+        return found is not None
 
-    def images(self, pattern: str) -> list[dict[str, Any]]:
+    def images(self, pattern: str, *, note: str = "") -> list[dict[str, Any]]:
         """A row for each image that has a name of that pattern."""
-        self.say(lambda: command.line("image", "ls", f"--filter=reference={pattern}"))
+        words = ("images", "--format={{ .Repository }}", pattern)
+        self.say(lambda: command.line(*words, note=note))
         wanted = {"reference": [pattern]}
         found = self.connection.ask(lambda api: api.images(filters=wanted))
         return list(found)
@@ -106,7 +134,7 @@ class Daemon:
     def remove_container(self, name: str, container: str | None = None) -> None:
         """With its anonymous volumes; what is gone already is no error. ``container`` is the
         id of the one that is meant, where another may have got the name meanwhile."""
-        self.say(lambda: command.line("rm", "--force", "--volumes", "--", name))
+        self.say(lambda: command.line("rm", "--force", "--", name))
         try:
             self.connection.patiently(
                 lambda api: api.remove_container(container or name, v=True, force=True),
@@ -119,7 +147,7 @@ class Daemon:
         self, container: str, image: str, body: dict[str, Any], cancel: Event | None = None
     ) -> str:
         """The container's files as an image of that name; returns the image's id."""
-        self.say(lambda: command.commit_line(container, image, MARK, body))
+        self.say(lambda: command.commit_line(container, image, body))
         made = self.connection.patiently(
             lambda api: api.commit(
                 container, repository=image, tag="latest", message=MARK, conf=body
@@ -149,7 +177,12 @@ class Daemon:
         """The stream of ``docker save``; what is not read of it is dropped."""
         self.say(lambda: command.line("save", name))
         with self.connection.client() as api:
-            response = request(api, "GET", f"/images/{name}/get", stream=True)
+            # A classic store writes all of the image to its disk before the first byte comes.
+            usual, api.timeout = api.timeout, max(api.timeout or 0, _SAVING)
+            try:
+                response = request(api, "GET", f"/images/{name}/get", stream=True)
+            finally:
+                api.timeout = usual
             with response:
                 yield response.iter_content(_CHUNK)
 
@@ -162,7 +195,8 @@ class Daemon:
 
     def containers(self, pattern: str) -> list[dict[str, Any]]:
         """All containers, running or not, whose name matches the regular expression."""
-        self.say(lambda: command.line("container", "ls", "--all", f"--filter=name={pattern}"))
+        words = ("container", "ls", "--all", "--filter", f"name={pattern}", "-q")
+        self.say(lambda: command.line(*words))
         wanted = {"name": [pattern]}
         return list(self.connection.ask(lambda api: api.containers(all=True, filters=wanted)))
 
@@ -170,22 +204,31 @@ class Daemon:
         found: Mapping[str, Any] | None = self._known(lambda api: api.inspect_container(name))
         return found
 
+    def find_container(self, name: str) -> Mapping[str, Any] | None:
+        """The same, told as OBuilder's question whether a container is left over."""
+        self.say(lambda: command.line("inspect", "--type=container", "--", name))
+        found = self.inspect_container(name)
+        if found is None:
+            self.say(lambda: command.answer(f"Error: No such container: {name}"))
+        return found
+
     def volumes(self, pattern: str) -> list[str]:
         """Names of the volumes that match the regular expression."""
-        self.say(lambda: command.line("volume", "ls", "--quiet", f"--filter=name={pattern}"))
+        words = ("volume", "ls", "--quiet", "--filter", f"name={pattern}")
+        self.say(lambda: command.line(*words))
         found = self.connection.ask(lambda api: api.volumes(filters={"name": pattern}))
         return [row["Name"] for row in found.get("Volumes") or ()]
 
-    def volume_labels(self, name: str) -> Mapping[str, str] | None:
+    def volume_labels(self, name: str, *, note: str = "") -> Mapping[str, str] | None:
         """None if there is no such volume."""
-        self.say(lambda: command.line("volume", "inspect", "--", name))
+        self.say(lambda: command.line("volume", "inspect", "--", name, note=note))
         found = self._known(lambda api: api.inspect_volume(name))
         return None if found is None else found.get("Labels") or {}
 
-    def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
+    def create_volume(self, name: str, labels: Mapping[str, str], *, note: str = "") -> None:
         """Nothing is done if there is one of that name."""
         words = [f"--label={label}={value}" for label, value in labels.items()]
-        self.say(lambda: command.line("volume", "create", *words, name))
+        self.say(lambda: command.line("volume", "create", *words, name, note=note))
         self.connection.ask(lambda api: api.create_volume(name, labels=dict(labels)))
 
     def remove_volume(self, name: str) -> None:
@@ -216,6 +259,12 @@ class Daemon:
     def temporary_image(self, name: str) -> AbstractContextManager[None]:
         return self.temporary(name, lambda: self.remove_image(name))
 
+    def _say_removed(self, row: Mapping[str, str]) -> None:
+        for word in ("Untagged", "Deleted"):
+            if word in row:
+                text = f"{word}: {row[word]}"
+                self.say(lambda text=text: command.answer(text))  # type: ignore[misc]
+
     def _known(self, call: Callable[[Any], Any]) -> Any:
         """The result, None if the daemon knows no such object."""
         try:
@@ -226,7 +275,8 @@ class Daemon:
             return None
 
 
-def _facts(found: Mapping[str, Any]) -> ImageFacts:
+def image_facts(found: Mapping[str, Any]) -> ImageFacts:
+    """Out of what the Engine API answers for an image."""
     return ImageFacts(
         id=found["Id"],
         config=tidy(found.get("Config")),

@@ -27,12 +27,14 @@ _MAX_LINKS = 40
 # Go's file mode bits, which the daemon answers with (Go documentation, package io/fs).
 _GO_DIRECTORY = 1 << 31
 _GO_LINK = 1 << 27
+_GO_TYPE = _GO_DIRECTORY | _GO_LINK | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
 
 
 class _Entry(Value):
     directory: bool
     link: bool
     target: str
+    regular: bool
 
 
 class Guest:
@@ -57,7 +59,8 @@ class Guest:
         found = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
         mode = int(found["mode"])
         link = bool(mode & _GO_LINK)
-        return _Entry(bool(mode & _GO_DIRECTORY), link, found.get("linkTarget") or "")
+        target = found.get("linkTarget") or ""
+        return _Entry(bool(mode & _GO_DIRECTORY), link, target, not mode & _GO_TYPE)
 
     def header(self, path: tuple[bytes, ...]) -> TarInfo:
         """All that a tar header tells of ``path``; of a folder's content nothing is read."""

@@ -2,43 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from threading import Semaphore
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obuild.engine import (
     Action,
+    CacheVolume,
     Cancel,
     Capabilities,
     Import,
+    Lock,
     Output,
     PutFiles,
     ResolvedImage,
     RunCommand,
     Seal,
     Snapshot,
+    Source,
+    Waiting,
+    unnoticed,
 )
-from obuild.engine.docker import claims, health, leftovers
+from obuild.engine.docker import claims, health, leftovers, windows
 from obuild.engine.docker.address import find_address
+from obuild.engine.docker.caches import Caches
 from obuild.engine.docker.connection import Connection
 from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.files import Puts
 from obuild.engine.docker.finishing import Finishing
 from obuild.engine.docker.idle import Idle
 from obuild.engine.docker.images import Images
+from obuild.engine.docker.libexec import Libexec
 from obuild.engine.docker.names import Names
 from obuild.engine.docker.parents import Parents
+from obuild.engine.docker.publications import Publications
 from obuild.engine.docker.runs import Runs
+from obuild.engine.docker.secrets import Secrets
+from obuild.engine.docker.sources import Sources
+from obuild.engine.docker.stock import Stock
 from obuild.engine.docker.thinload import ThinLoads
-from obuild.errors import Cancelled, EngineError
+from obuild.engine.docker.traces import Traces
+from obuild.engine.docker.volumes import Volumes
+from obuild.errors import Cancelled, EngineError, ImageError
 from obuild.events import Emit
-from obuild.platforms import Platform, by_os
+from obuild.platforms import WINDOWS, Platform, by_os
+
+if TYPE_CHECKING:
+    from obuild.engine.docker.windows_puts import WindowsPuts
+    from obuild.engine.docker.windows_tools import WindowsTools
+    from obuild.engine.docker.windows_volumes import WindowsVolumes
 
 __all__ = ["DockerEngine"]
 
 _TIMEOUT = 60.0
 _MAX_LAYERS = 124
+
+
+def _alone(_name: str, _cancel: Cancel, _waiting: Callable[[], None]) -> nullcontext[None]:
+    """For an engine that nobody else uses."""
+    return nullcontext()
 
 
 class DockerEngine:
@@ -47,8 +71,10 @@ class DockerEngine:
     ``prefix`` begins the names of all objects. ``host`` None: the daemon that ``environment``
     (what ``os.environ`` holds) and the docker contexts name. ``visit`` names what helps a
     whole build along (see ``idle``); None: nothing does. ``jobs``: containers at a time.
-    ``timeout``: seconds in which the daemon must answer. With ``verbose`` every call is
-    emitted as ``EngineCalled``. Nothing is asked of the daemon before the first call.
+    ``timeout``: seconds in which the daemon must answer. ``lock`` locks caches. With
+    ``verbose`` every call is emitted as ``EngineCalled``. Nothing is asked of the daemon
+    before the first call. For Windows guests: ``tools`` is the archive of the libexec volume's
+    tools, ``isolation`` that of containers which no run's limits are for.
     """
 
     def __init__(
@@ -58,10 +84,13 @@ class DockerEngine:
         host: str | None = None,
         environment: Mapping[str, str] | None = None,
         emit: Emit,
+        lock: Lock | None = None,
         visit: str | None = None,
         jobs: int = 2,
         timeout: float = _TIMEOUT,
         verbose: bool = False,
+        tools: str | None = None,
+        isolation: str | None = None,
     ):
         connection = Connection(find_address(host, environment or {}), timeout)
         self._daemon = Daemon(connection, Names(prefix), emit, verbose=verbose)
@@ -70,11 +99,34 @@ class DockerEngine:
         parents = Parents(self._daemon, self._images, thin, lambda: self.capabilities)
         turns = Semaphore(jobs)
         self._idle = Idle(self._daemon, visit)
+        volumes = Volumes(self._daemon, lock or _alone, lambda: self._windows_volumes)
+        publications = Publications(volumes)
+        self._stock = Stock(self._daemon, volumes, publications, lock or _alone)
         self._runs = Runs(
-            self._daemon, self._images, parents, lambda: self._platform, turns, self._idle
+            self._daemon,
+            self._images,
+            parents,
+            lambda: self._platform,
+            turns,
+            self._idle,
+            Caches(self._daemon, volumes, publications, lock or _alone, lambda: self._platform),
+            Secrets(
+                self._daemon,
+                lambda: self._platform,
+                lambda *arguments: self._windows_tools.unpack(*arguments),
+            ),
+            Traces(self._daemon, thin),
         )
         self._puts = Puts(self._daemon, self._images, parents, thin)
         self._finishing = Finishing(self._daemon, self._images, thin)
+        self._parents = parents
+        self._mark: Mapping[str, str] = {}
+        self._libexec = Libexec(self._daemon, lambda: self._mark)
+        self._sources = Sources(
+            self._daemon, self._images, thin, self._libexec, lambda: self.capabilities, visit
+        )
+        self._windows_options = tools, isolation
+        self._thin, self._visit = thin, visit
 
     @cached_property
     def capabilities(self) -> Capabilities:
@@ -87,10 +139,23 @@ class DockerEngine:
     def resolve(
         self, reference: str, platform: str | None, emit: Emit, step: int, *, pull: bool
     ) -> ResolvedImage:
-        return self._images.resolve(reference, platform, emit, step, pull=pull)
+        found = self._find(reference, platform, emit, step, pull=pull)
+        if found.os and by_os(found.os) is not self._platform:
+            raise ImageError(
+                f"the image {reference} is for {found.os}; the guests of this Docker daemon are"
+                f" for {self._platform.os}",
+                hint="name another image, or another daemon in DOCKER_HOST",
+            )
+        return found
 
     def execute(
-        self, key: str, parent: str | None, action: Action, output: Output, cancel: Cancel
+        self,
+        key: str,
+        parent: str | None,
+        action: Action,
+        output: Output,
+        cancel: Cancel,
+        waiting: Waiting = unnoticed,
     ) -> Snapshot:
         self._daemon.removals.check()
         if cancel.is_set():
@@ -102,11 +167,19 @@ class DockerEngine:
             raise ValueError("only an import has no parent")
         match action:
             case RunCommand():
-                return self._runs.run(key, parent, action, output, cancel)
+                if self._windows:
+                    action = windows.fitted(action)
+                return self._runs.run(key, parent, action, output, cancel, waiting)
             case PutFiles():
+                if self._windows:
+                    return self._windows_puts.put(key, parent, action, cancel)
                 return self._puts.put(key, parent, action, cancel, self.capabilities)
             case Seal():
                 return self._finishing.seal(key, parent, action, self.capabilities)
+
+    def source(self, key: str, cancel: Cancel) -> AbstractContextManager[Source]:
+        sources = self._windows_sources if self._windows else self._sources
+        return sources.open(key, cancel)
 
     def exists(self, key: str) -> bool:
         """Whether there is an image of that key. The base of a build is the user's own image
@@ -120,13 +193,14 @@ class DockerEngine:
 
     def sizes(self) -> Mapping[str, int]:
         """Bytes of each snapshot with all its layers, shared ones included."""
-        return self._images.sizes()
+        return self._images.sizes(each=self._containerd)
 
     def delete(self, keys: Iterable[str]) -> None:
         self._images.delete(keys)
 
     def restore(self, key: str, base: str) -> None:
-        self._finishing.restore(key, base, self.capabilities)
+        if self.capabilities.thin_load:  # else the configuration stays as the commit made it
+            self._finishing.restore(key, base, self.capabilities)
 
     def inspect(self, key: str) -> ResolvedImage:
         return self._images.inspect(key)
@@ -139,10 +213,26 @@ class DockerEngine:
         self._images.publish(key, name)
 
     def claim(self, store_id: str | None, machine_id: str) -> str:
-        return claims.claim(self._daemon, store_id, machine_id)
+        found = claims.claim(self._daemon, store_id, machine_id)
+        self._mark = claims.mark(found, machine_id)
+        return found
 
     def sweep(self, alive: Callable[[str], bool]) -> Sequence[str]:
-        return tuple(leftovers.sweep(self._daemon, alive))
+        return (*leftovers.sweep(self._daemon, alive), *self._stock.sweep(alive))
+
+    def caches(self) -> Sequence[CacheVolume]:
+        return self._stock.list()
+
+    def remove_cache(self, cache: CacheVolume) -> None:
+        self._stock.remove(cache)
+
+    def export_cache(self, cache: CacheVolume, cancel: Cancel) -> Iterator[bytes]:
+        return self._stock.take_out(cache, cancel)
+
+    def import_cache(
+        self, id: str, sharing: str, archive: Iterator[bytes], cancel: Cancel
+    ) -> CacheVolume:
+        return self._stock.put_in(id, sharing, archive, cancel)
 
     def healthcheck(self, image: str | None) -> str:
         return health.check_health(self._daemon, self._info, image)
@@ -172,6 +262,58 @@ class DockerEngine:
         if not isinstance(kind, str):
             raise EngineError("the Docker daemon does not say what its guests are")
         return by_os(kind)
+
+    def _find(
+        self, reference: str, platform: str | None, emit: Emit, step: int, *, pull: bool
+    ) -> ResolvedImage:
+        if not self._windows or pull:
+            return self._images.resolve(reference, platform, emit, step, pull=pull)
+        # As OBuilder does it; a Windows base is patched each month, and must fit its host.
+        try:
+            return self._images.resolve(reference, platform, emit, step, pull=True)
+        except ImageError:
+            if not self._images.is_here(reference):
+                raise
+            return self._images.resolve(reference, platform, emit, step, pull=False)
+
+    @cached_property
+    def _windows_puts(self) -> WindowsPuts:
+        from obuild.engine.docker.windows_puts import WindowsPuts  # few have such guests
+
+        return WindowsPuts(self._daemon, self._images, self._parents, self._windows_tools)
+
+    @cached_property
+    def _windows_sources(self) -> Sources:
+        from obuild.engine.docker.windows_sources import WindowsSources
+
+        return WindowsSources(
+            self._daemon,
+            self._images,
+            self._windows_tools,
+            thin=self._thin,
+            libexec=self._libexec,
+            capabilities=lambda: self.capabilities,
+            visit=self._visit,
+        )
+
+    @cached_property
+    def _windows_volumes(self) -> WindowsVolumes | None:
+        if not self._windows:
+            return None
+        from obuild.engine.docker.volumes import TOP
+        from obuild.engine.docker.windows_volumes import WindowsVolumes
+
+        return WindowsVolumes(self._daemon, self._windows_tools, self._images.any, TOP)
+
+    @cached_property
+    def _windows_tools(self) -> WindowsTools:
+        from obuild.engine.docker.windows_tools import WindowsTools
+
+        return WindowsTools(self._daemon, *self._windows_options)
+
+    @property
+    def _windows(self) -> bool:
+        return self._platform is WINDOWS
 
     @cached_property
     def _containerd(self) -> bool:

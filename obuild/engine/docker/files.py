@@ -4,12 +4,11 @@ Two ways, chosen by what they cost (the package's docstring has the figures):
 
 - A small copy goes into a container that is created and never started, which is committed.
 - A copy of many files becomes one layer of a thin load: the daemon then writes every file
-  once, not twice. The stream is kept in a temporary file for that, because its size and
-  digest come first in what is loaded. Folders that the image has already stand in the layer
-  with the metadata that they have.
+  once, not twice. The stream is sent as it comes; only its length must be known before, see
+  ``archives``. Folders that the image has already stand in the layer with the metadata that
+  they have.
 
-A stream too big for the temporary file goes the first way, as it comes. If ``tar`` raises,
-the request ends in the middle, and with the container goes all that came before.
+If ``tar`` raises, the request ends in the middle, and with it goes all that came before.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 from threading import Event
-from typing import IO
 
 from obuild.engine import Capabilities, PutFiles, Snapshot
 from obuild.engine.docker import command
@@ -31,13 +29,10 @@ from obuild.engine.docker.incoming import Incoming, folders_of
 from obuild.engine.docker.parents import Parents
 from obuild.engine.docker.runs import host_config
 from obuild.engine.docker.thinload import ThinLoads
-from obuild.errors import BuildError
 
 __all__ = ["Puts"]
 
 _SMALL = 1 << 19
-_SPOOLED = 256 << 20
-_CHUNK = 1 << 20
 _CLOSING = bytes(1024)
 
 
@@ -66,38 +61,19 @@ class Puts:
                 )
                 incoming = Incoming(destination, action, cancel)
                 start = list(incoming.take(_SMALL))
-                if incoming.ended or not can.thin_load:
-                    return self._commit(key, parent, name, chain(start, incoming.rest()))
-                folders = b"".join(folders_of(guest, destination))
-                return self._large(key, parent, name, folders, start, incoming)
+                if not incoming.ended and can.thin_load:
+                    folders = [*folders_of(guest, destination), *start]
+                    try:
+                        return self._load(key, parent, image, _layer(folders, incoming))
+                    except DaemonError:
+                        self._daemon.say(lambda: command.note("the daemon did not take the layer"))
+                    incoming, start = Incoming(destination, action, cancel), []
+                return self._commit(key, parent, name, chain(start, incoming.rest()))
 
-    def _large(
-        self,
-        key: str,
-        parent: str,
-        name: str,
-        folders: bytes,
-        start: list[bytes],
-        incoming: Incoming,
-    ) -> Snapshot:
-        import tempfile
-
-        with tempfile.TemporaryFile(prefix="obuild-") as spool:
-            pieces = chain([folders], start, incoming.take(_SPOOLED), _closing(incoming))
-            digest = _keep(spool, pieces)
-            if incoming.ended:
-                layer = Layer(digest, spool.tell(), lambda: _read(spool, 0), "obuild copy")
-                try:
-                    return self._load(key, parent, layer)
-                except DaemonError:
-                    self._daemon.say(lambda: command.note("the daemon did not take the layer"))
-            kept = _read(spool, len(folders))
-            return self._commit(key, parent, name, chain(kept, incoming.rest()))
-
-    def _load(self, key: str, parent: str, layer: Layer) -> Snapshot:
-        names = self._daemon.names
-        facts = self._images.facts(parent)
-        self._thin.load(names.image(key), names.image(parent), facts, facts.config, layer)
+    def _load(self, key: str, parent: str, image: str, layer: Layer) -> Snapshot:
+        """``image``: what the container was made of, as ``Parents`` gave it."""
+        facts = self._parents.facts(parent, image)
+        self._thin.load(self._daemon.names.image(key), image, facts, facts.config, layer)
         self._images.forget(key)
         return Snapshot(key, self._images.facts(key).id)
 
@@ -110,29 +86,8 @@ class Puts:
         return Snapshot(key, made)
 
 
-def _closing(incoming: Incoming) -> Iterator[bytes]:
-    if incoming.ended:
-        yield _CLOSING
-
-
-def _keep(spool: IO[bytes], pieces: Iterator[bytes]) -> str:
-    """Write the pieces; the sha256 of it all, in hex."""
-    from hashlib import sha256
-
-    digest = sha256()
-    for piece in pieces:
-        digest.update(piece)
-        try:
-            spool.write(piece)
-        except OSError as error:
-            raise BuildError(
-                f"the files of the copy cannot be kept for a moment: {error.strerror}",
-                hint="TMPDIR can name a folder with more space",
-            ) from error
-    return digest.hexdigest()
-
-
-def _read(spool: IO[bytes], start: int) -> Iterator[bytes]:
-    spool.seek(start)
-    while piece := spool.read(_CHUNK):
-        yield piece
+def _layer(start: list[bytes], incoming: Incoming) -> Layer:
+    """All of the stream, ``start`` before what is left of it."""
+    size = sum(map(len, start)) + incoming.left() + len(_CLOSING)
+    pieces = chain(start, incoming.rest(), [_CLOSING])
+    return Layer(None, size, lambda: pieces, "obuild copy")

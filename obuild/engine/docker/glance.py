@@ -1,4 +1,4 @@
-"""One small look at the daemon, without the SDK: are these images there?
+"""One small look at the daemon, without the SDK: are these images there, and what are they?
 
 For a build in which everything is stored. HTTP/1.1 over a plain socket, the requests one
 after the other on one connection; the SDK alone takes longer to load than all of this.
@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from obuild.engine.docker.address import Address, find_address, unavailable
+from obuild.source import encode
 
-__all__ = ["glance"]
+__all__ = ["glance", "inspect"]
+
+_T = TypeVar("_T")
 
 
 def glance(
@@ -28,13 +32,32 @@ def glance(
     Raises ``EngineUnavailable`` if nothing listens there or no answer came within
     ``timeout`` seconds.
     """
+    return _look(host, environment, timeout, lambda look: [look.exists(name) for name in names])
+
+
+def inspect(
+    host: str | None,
+    environment: Mapping[str, str],
+    names: Sequence[str],
+    *,
+    timeout: float = 10.0,
+) -> list[Mapping[str, Any] | None] | None:
+    """What the Engine API tells of each of the images ``names``, None where there is none.
+
+    Else as ``glance``.
+    """
+    return _look(host, environment, timeout, lambda look: [look.inspect(name) for name in names])
+
+
+def _look(
+    host: str | None, environment: Mapping[str, str], timeout: float, ask: Callable[[_Look], _T]
+) -> _T | None:
     address = find_address(host, environment)
     if address.unix_path is None and address.plain_tcp is None:
         return None
     try:
         with _connect(address, timeout) as connection:
-            look = _Look(connection, time.monotonic() + timeout)
-            return [look.exists(name) for name in names]
+            return ask(_Look(connection, time.monotonic() + timeout))
     except TimeoutError as error:
         late = TimeoutError(None, f"no answer within {timeout:g} s")
         raise unavailable(address, late) from error
@@ -69,6 +92,20 @@ class _Look:
         self._buffer = b""
 
     def exists(self, name: str) -> bool:
+        return self._get(name) is not None
+
+    def inspect(self, name: str) -> Mapping[str, Any] | None:
+        import json  # a cached build does without these
+        from urllib.parse import quote
+
+        body = self._get(quote(encode(name), safe="/:@"))
+        if body is None:
+            return None
+        found: Mapping[str, Any] = json.loads(body)
+        return found
+
+    def _get(self, name: str) -> bytes | None:
+        """The body of the answer, None if there is no such image."""
         request = f"GET /images/{name}/json HTTP/1.1\r\nHost: docker\r\nUser-Agent: obuild\r\n\r\n"
         self._connection.sendall(request.encode("ascii"))
         status = self._line().split()
@@ -76,16 +113,17 @@ class _Look:
         while line := self._line():
             field, _, value = line.partition(b":")
             headers[field.strip().lower()] = value.strip().lower()
+        body = b""
         if headers.get(b"transfer-encoding") == b"chunked":
             while size := int(self._line().partition(b";")[0], 16):
-                self._skip(size + 2)
+                body += self._take(size + 2)[:size]
             self._line()
         else:
-            self._skip(int(headers.get(b"content-length", b"0")))
+            body = self._take(int(headers.get(b"content-length", b"0")))
         code = int(status[1]) if len(status) > 1 else 0
-        if code not in (200, 404):
+        if code not in (200, 400, 404):  # 400: no image can have that name
             raise ValueError(f"status {code}")
-        return code == 200
+        return body if code == 200 else None
 
     def _more(self) -> None:
         left = self._deadline - time.monotonic()
@@ -103,7 +141,8 @@ class _Look:
         line, _, self._buffer = self._buffer.partition(b"\r\n")
         return line
 
-    def _skip(self, size: int) -> None:
+    def _take(self, size: int) -> bytes:
         while len(self._buffer) < size:
             self._more()
-        self._buffer = self._buffer[size:]
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return taken

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from threading import Lock, Thread
 from typing import Any
 
+from obuild.engine.docker import command
 from obuild.engine.docker.attach import open_stream
 from obuild.engine.docker.daemon import Daemon
 from obuild.errors import EngineError
@@ -92,7 +93,7 @@ class Idle:
             # Nothing is lost but time: every run can have a namespace of its own.
             self._daemon.removals.now(lambda: self._daemon.remove_container(self._name))
             why = error.message
-            self._daemon.say(lambda: f"# no idle container: {why}")
+            self._daemon.say(lambda: command.note(f"no idle container: {why}"))
             return
         with self._lock:
             self._ready = made

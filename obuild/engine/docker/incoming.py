@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from threading import Event
 from typing import TYPE_CHECKING
 
-from obuild.engine import PutFiles
+from obuild.engine import Files, Measured, PutFiles
 from obuild.engine.docker.archives import Stream
 from obuild.engine.docker.destination import Destination, Guest, show
 from obuild.errors import BuildError, Cancelled
-from obuild.source import decode
+from obuild.source import decode, encode
 
 if TYPE_CHECKING:
     from tarfile import TarInfo
@@ -39,12 +39,14 @@ class Incoming:
     def __init__(self, destination: Destination, action: PutFiles, cancel: Event):
         self.ended = False
         self._cancel = cancel
-        self._root = b"/".join(destination.path)
-        self._files = action.files
-        self._source = action.files.tar(self._root)
-        self._looked = False
-        self._tail = b""
+        root = b"/".join(destination.path)
+        self._length = _prepared(action.files, root)
+        self._source = action.files.tar(root)
         self._pending = self._fitted(destination, action)
+
+    def left(self) -> int:
+        """How many bytes are still to come."""
+        return self._length
 
     def take(self, limit: int) -> Iterator[bytes]:
         """The next pieces, as many as hold ``limit`` bytes; ``ended`` tells if these were all."""
@@ -67,29 +69,13 @@ class Incoming:
         if not piece:
             piece = next(self._source, None)
             self.ended = piece is None
-        if piece:
-            self._look_for_whiteouts(piece)
+        self._length -= len(piece or b"")
         return piece or b""
-
-    def _look_for_whiteouts(self, piece: bytes) -> None:
-        """In a layer a file called ``.wh.NAME`` says that NAME is gone (OCI image spec,
-        "Whiteouts"), so no image can hold such a file. The bytes may stand in a file's
-        content as well; then the names alone are gone through, once."""
-        suspicious = _WHITEOUT in self._tail + piece[: len(_WHITEOUT)] or _WHITEOUT in piece
-        self._tail = piece[1 - len(_WHITEOUT) :]
-        if not suspicious or self._looked:
-            return
-        self._looked = True
-        for name in _names(self._files.tar(self._root)):
-            if name.rpartition("/")[2].startswith(_WHITEOUT.decode()):
-                raise BuildError(
-                    f"no image can hold a file called {name}: such a name marks a file as gone",
-                    hint="leave it out of the copy, or give it another name",
-                )
 
     def _fitted(self, destination: Destination, action: PutFiles) -> bytes:
         """The beginning of the stream: missing folders, and what was read to see how it fits."""
         start, member = self._first()
+        read = len(start)
         of_root = member is not None and member.isdir() and _is_root(member, destination.path)
         if of_root or action.files.directory:
             if destination.blocked:
@@ -110,7 +96,9 @@ class Incoming:
         if of_root or not action.files.directory:
             end -= 1
         missing = (destination.path[:i] for i in range(destination.existing + 1, end + 1))
-        return b"".join(_missing_folder(path) for path in missing) + start
+        fitted = b"".join(_missing_folder(path) for path in missing) + start
+        self._length += len(fitted) - read
+        return fitted
 
     def _first(self) -> tuple[bytes, TarInfo | None]:
         """The first member, and all that was read for it."""
@@ -150,14 +138,41 @@ def folders_of(guest: Guest, destination: Destination) -> Iterator[bytes]:
             yield member.tobuf(tarfile.GNU_FORMAT, _ENCODING, _ERRORS)
 
 
-def _names(pieces: Iterator[bytes]) -> Iterator[str]:
+def _prepared(files: Files, root: bytes) -> int:
+    """The length of the stream, which has no whiteouts: in a layer a file called ``.wh.NAME``
+    says that NAME is gone (OCI image spec, "Whiteouts"), so no image can hold such a file."""
+    if isinstance(files, Measured):
+        names, length = files.names(root), files.length(root)
+    else:
+        names, length = _look_through(files.tar(root))
+    for name in names:
+        if _WHITEOUT in name and name.rpartition(b"/")[2].startswith(_WHITEOUT):
+            shown = name.decode("utf-8", "replace")
+            raise BuildError(
+                f"no image can hold a file called {shown}: such a name marks a file as gone",
+                hint="leave it out of the copy, or give it another name",
+            )
+    return length
+
+
+def _look_through(pieces: Iterator[bytes]) -> tuple[Iterator[bytes], int]:
+    """Names of a stream's members, and its length. It is deterministic, and made twice."""
     import tarfile
 
-    with tarfile.open(
-        fileobj=Stream(pieces), mode="r|", encoding=_ENCODING, errors=_ERRORS
-    ) as archive:
-        for member in archive:
-            yield member.name
+    length = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal length
+        for piece in pieces:
+            length += len(piece)
+            yield piece
+
+    stream = Stream(counted())
+    with tarfile.open(fileobj=stream, mode="r|", encoding=_ENCODING, errors=_ERRORS) as archive:
+        names = [encode(member.name) for member in archive]
+    while stream.read(1 << 16):
+        pass
+    return iter(names), length
 
 
 def _missing_folder(path: tuple[bytes, ...]) -> bytes:

@@ -23,7 +23,7 @@ def sweep(daemon: Daemon, alive: Callable[[str], bool]) -> list[str]:
     """See the engine's protocol; idle containers are their visit's."""
     removed = []
     for name, row in _containers(daemon):
-        owner = daemon.names.key_of_container(name) or daemon.names.visit_of_idle(name)
+        owner = daemon.names.owner_of_container(name)
         if owner is None or alive(owner):
             continue
         if row.get("State") in _RUNNING and not _is_own(daemon, row["Id"]):
@@ -31,7 +31,7 @@ def sweep(daemon: Daemon, alive: Callable[[str], bool]) -> list[str]:
         daemon.remove_container(name, row["Id"])
         removed.append(f"container {name}")
     for tag in _tags(daemon, "-image-tmp-*"):
-        key = daemon.names.key_of_temporary(tag)
+        key = daemon.names.owner_of_temporary(tag)
         if key is not None and not alive(key) and daemon.remove_image(tag):
             removed.append(f"image {tag}")
     return removed
@@ -59,7 +59,7 @@ def clean(daemon: Daemon) -> None:
 
 
 def _containers(daemon: Daemon) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for row in daemon.containers(f"^/?{re.escape(daemon.names.prefix)}-"):
+    for row in daemon.containers(f"^{daemon.names.prefix}"):
         for name in row.get("Names") or ():
             if name.removeprefix("/").startswith(f"{daemon.names.prefix}-"):
                 yield name.removeprefix("/"), row

@@ -7,17 +7,21 @@ from contextlib import ExitStack
 from threading import Event, Semaphore
 from typing import Any
 
-from obuild.engine import Limits, Output, RunCommand, Snapshot
+from obuild.engine import Limits, Output, RunCommand, Snapshot, Waiting
 from obuild.engine.docker import command
 from obuild.engine.docker.attach import attached
+from obuild.engine.docker.caches import Caches
 from obuild.engine.docker.config import commit_body, committed
 from obuild.engine.docker.connection import DaemonError
+from obuild.engine.docker.containers import NOT_FOUND, container_config, not_started
 from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.idle import Idle
 from obuild.engine.docker.images import Images
+from obuild.engine.docker.mounts import host_config
 from obuild.engine.docker.parents import Parents
-from obuild.errors import BuildError, Cancelled, EngineError, StepFailed
-from obuild.ir.ops import UnixUser
+from obuild.engine.docker.secrets import Secrets, SecretsMounted
+from obuild.engine.docker.traces import Traces
+from obuild.errors import Cancelled, StepFailed
 from obuild.ir.steps import RunStep
 from obuild.platforms import Platform
 
@@ -26,9 +30,6 @@ __all__ = ["Runs", "host_config"]
 _LOOK = 0.2
 _PING_AFTER = 5.0
 _KILLED = 137
-_NOT_FOUND = 127
-_NOT_EXECUTABLE = 126
-_MAX_ID = 2**31 - 1
 
 
 class Runs:
@@ -42,7 +43,13 @@ class Runs:
         platform: Callable[[], Platform],
         turns: Semaphore,
         idle: Idle,
+        caches: Caches,
+        secrets: Secrets,
+        traces: Traces,
     ):
+        self._caches = caches
+        self._secrets = secrets
+        self._traces = traces
         self._idle = idle
         self._daemon = daemon
         self._images = images
@@ -51,16 +58,27 @@ class Runs:
         self._turns = turns
 
     def run(
-        self, key: str, parent: str, action: RunCommand, output: Output, cancel: Event
+        self,
+        key: str,
+        parent: str,
+        action: RunCommand,
+        output: Output,
+        cancel: Event,
+        waiting: Waiting,
     ) -> Snapshot:
         """See ``Engine.execute``."""
         step = action.step
         argv = [*(step.shell or self._platform().shell_of_empty), step.cmd]
         name = self._daemon.names.container(key)
         with ExitStack() as stack:
+            caches = stack.enter_context(self._caches.mounted(key, step, cancel, waiting))
             image = stack.enter_context(self._parents.quiet(parent, key))
-            config = _container_config(image, argv, action)
-            shown = command.run_line(name, config)
+            config = container_config(image, argv, action)
+            secrets = stack.enter_context(self._secrets.mounted(key, image, step, cancel))
+            if mounts := [*caches.mounts, *secrets.mounts]:
+                config["HostConfig"]["Mounts"] = mounts
+            shown = command.run_line(name, {**config, "Env": config["Env"] + secrets.shown})
+            config["Env"] += secrets.variables
             if step.network in ((), ("none",)):
                 self._lend_network(config, image, argv[:-1])
             self._daemon.removals.settle(name)
@@ -69,9 +87,14 @@ class Runs:
             self._daemon.say(lambda: shown)
             self._create(name, config, step)
             stack.enter_context(self._daemon.temporary_container(name))
-            self._start(name, argv, step, output, cancel)
-            self._check(name, argv, action.limits, cancel)
-            return self._commit(key, parent, name, step, config)
+            try:
+                self._start(name, argv, step, output, cancel)
+                self._check(name, argv, action.limits, cancel)
+            except StepFailed:
+                caches.keep()
+                raise
+            caches.keep()
+            return self._commit(key, parent, name, step, config, secrets)
 
     def _lend_network(self, config: dict[str, Any], image: str, shell: Sequence[str]) -> None:
         """A namespace that is as empty as a run's own would be, where that is quicker."""
@@ -91,7 +114,7 @@ class Runs:
             for network in step.network[1:]:
                 self._connect(name, network)
         except DaemonError as error:
-            raise _not_started(error, config["Entrypoint"], step) from error
+            raise not_started(error, config["Entrypoint"], step) from error
 
     def _connect(self, name: str, network: str) -> None:
         self._daemon.say(lambda: command.line("network", "connect", network, name))
@@ -121,7 +144,7 @@ class Runs:
             try:
                 connection.patiently(lambda starter: starter.start(name), cancel)
             except DaemonError as error:
-                raise _not_started(error, argv, step) from error
+                raise not_started(error, argv, step) from error
             if not stream.pump(output, cancel, quiet):
                 raise Cancelled("cancelled")
 
@@ -139,110 +162,27 @@ class Runs:
             limit = f" (limit {command.memory(limits.memory)})" if limits.memory else ""
             message = f"killed: out of memory{limit}"
             hint = "give it more memory, or let it do with less"
-        elif status == _NOT_FOUND:
+        elif status == NOT_FOUND:
             hint = f"127 means: a program was not found in the image; the shell is {argv[:-1]}"
         return StepFailed(message, status=status, command=tuple(argv), hint=hint)
 
     def _commit(
-        self, key: str, parent: str, name: str, step: RunStep, config: dict[str, Any]
+        self,
+        key: str,
+        parent: str,
+        name: str,
+        step: RunStep,
+        config: dict[str, Any],
+        secrets: SecretsMounted,
     ) -> Snapshot:
-        base = self._images.config(parent)
+        base = self._parents.config(parent, config["Image"])
         body = commit_body(base, [variable for variable, _ in reversed(step.env)])
-        image = self._daemon.names.image(key)
-        made = self._daemon.commit(name, image, body)
-        self._images.remember(key, committed(base, body, config["User"], config["WorkingDir"]))
-        return Snapshot(key, made)
-
-
-def host_config(network: str) -> dict[str, Any]:
-    """No log is kept by the daemon. The option of the log driver means nothing to Docker: it
-    tells obuild's containers from others, where a label would end in the committed image."""
-    return {"NetworkMode": network, "LogConfig": {"Type": "none", "Config": {"obuild": "1"}}}
-
-
-def _container_config(image: str, argv: list[str], action: RunCommand) -> dict[str, Any]:
-    step, limits = action.step, action.limits
-    network = step.network[0] if step.network else "none"
-    host = host_config(network)
-    if limits.cpus is not None:
-        host["NanoCpus"] = round(limits.cpus * 1e9)
-    if limits.memory is not None:
-        host["Memory"] = limits.memory
-    if limits.isolation is not None:
-        host["Isolation"] = limits.isolation
-    user = step.user
-    variables = [f"{name}={value}" for name, value in reversed(step.env)]
-    owner = f"{user.uid}:{user.gid}" if isinstance(user, UnixUser) else user.name
-    _check_step(step)
-    _check_text([*argv, *variables, step.workdir, owner, *step.network])
-    return {
-        "Image": image,
-        "Entrypoint": argv,
-        "Cmd": [],
-        "Env": variables,
-        "User": owner,
-        "WorkingDir": step.workdir,
-        # A container in another's network namespace has that one's hostname.
-        "Hostname": "" if network.startswith("container:") else step.hostname,
-        "AttachStdout": True,
-        "AttachStderr": True,
-        "HostConfig": host,
-    }
-
-
-def _check_step(step: RunStep) -> None:
-    """What no container can have. The daemon would say so too, in words of its own."""
-    user = step.user
-    if isinstance(user, UnixUser) and not all(0 <= n <= _MAX_ID for n in (user.uid, user.gid)):
-        raise BuildError(
-            f"there can be no user {user.uid}:{user.gid} in a container",
-            hint=f"uids and gids go from 0 to {_MAX_ID}",
-        )
-    if any(not name for name, _ in step.env):
-        raise BuildError("a variable of the environment has no name", hint="see the (env …) above")
-    if len(step.network) > 1 and {"host", "none"} & {*step.network}:
-        raise BuildError(
-            f"a container cannot have the networks {', '.join(step.network)} at once",
-            hint="host and none stand alone",
-        )
-
-
-def _check_text(texts: Sequence[str]) -> None:
-    """The API speaks JSON, which cannot hold other bytes than UTF-8; nor can arguments hold
-    a NUL."""
-    for text in texts:
-        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-            shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-            raise BuildError(
-                f"Docker cannot take a text that is not UTF-8, or has a NUL: {shown!r}",
-                hint="write the bytes in the command's own way, as printf '\\377'",
-            )
-
-
-def _not_started(error: DaemonError, argv: Sequence[str], step: RunStep) -> Exception:
-    """What a refusal to create or start the container means for the user.
-
-    The words are those of dockerd and runc; the status alone does not tell these apart.
-    """
-    words = error.words.lower()
-    command_ = tuple(argv)
-    missing = "no such file or directory" in words and f'exec: "{argv[0].lower()}"' in words
-    if missing or "executable file not found" in words:
-        return StepFailed(
-            f"the program {argv[0]} is missing in the image",
-            status=_NOT_FOUND,
-            command=command_,
-            hint="choose a program that the image has, as (shell /bin/sh -c)",
-        )
-    if "permission denied" in words and "exec" in words:
-        return StepFailed(
-            f"the user may not execute {argv[0]} in the image",
-            status=_NOT_EXECUTABLE,
-            command=command_,
-        )
-    if "unable to find user" in words or "unable to find group" in words:
-        return BuildError(f"the image has no such user or group: {error.words}")
-    if "network" in words and "not found" in words:
-        asked = ", ".join(step.network)
-        return EngineError(f"there is no network {asked}", hint="see `docker network ls`")
-    return error
+        made = committed(base, body, config["User"], config["WorkingDir"])
+        if not secrets.leave_traces:
+            image = self._daemon.commit(name, self._daemon.names.image(key), body)
+        else:
+            self._daemon.commit(name, self._daemon.names.unfinished(key), body)
+            image = self._traces.remove(key, made, secrets, step.workdir)
+            self._parents.look_again(key)
+        self._images.remember(key, made)
+        return Snapshot(key, image)
