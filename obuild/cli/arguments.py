@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from typing import TYPE_CHECKING
 
 from obuild.engine import Limits
 from obuild.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from obuild.executor.inputs import Options
 
 __all__ = [
     "add_key_options",
@@ -16,6 +20,7 @@ __all__ = [
     "add_script",
     "add_store",
     "image_name",
+    "key_options",
     "limits",
     "parse_memory",
     "script_arguments",
@@ -109,6 +114,19 @@ def add_key_options(parser: argparse.ArgumentParser) -> None:
         type=network_name,
         metavar="NAME",
         help="the network of runs that name none (default: none)",
+    )
+
+
+def key_options(arguments: argparse.Namespace) -> Options:
+    """The options of ``add_key_options`` and ``--obuilder-keys``; the others as they default."""
+    from obuild.executor.inputs import Options  # not every command with arguments builds
+
+    return Options(
+        obuilder_keys=arguments.obuilder_keys,
+        pull=arguments.pull,
+        pin=arguments.pin,
+        platform=arguments.platform,
+        network=arguments.network,
     )
 
 

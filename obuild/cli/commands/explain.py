@@ -14,6 +14,7 @@ from obuild.cli.arguments import (
     add_key_options,
     add_script,
     add_store,
+    key_options,
     script_arguments,
     secrets,
     store_path,
@@ -24,7 +25,7 @@ from obuild.cli.failure import colors, draw
 from obuild.cli.script import Script, load
 from obuild.context import BuildContext, NoDigestCache
 from obuild.executor.explain import Explained, Explanation, Looks, explain, explain_without
-from obuild.executor.inputs import Inputs, Options
+from obuild.executor.inputs import Inputs
 from obuild.executor.plan import Plan, PlannedStep, plan
 from obuild.ir.steps import RunStep
 from obuild.keys import kept
@@ -98,13 +99,7 @@ def _open(path: str) -> Store | None:
 def _explain(
     arguments: argparse.Namespace, script: Script, store: Store | None
 ) -> tuple[Plan, Explained]:
-    options = Options(
-        obuilder_keys=arguments.obuilder_keys,
-        pull=arguments.pull,
-        pin=arguments.pin,
-        platform=arguments.platform,
-        network=arguments.network,
-    )
+    options = key_options(arguments)
     given = secrets(arguments.secret)
     if store is None:
 

@@ -14,6 +14,7 @@ from obuild.cli.arguments import (
     add_key_options,
     add_script,
     add_store,
+    key_options,
     script_arguments,
     secrets,
     store_path,
@@ -21,7 +22,7 @@ from obuild.cli.arguments import (
 from obuild.cli.failure import colors, draw
 from obuild.cli.script import load
 from obuild.context import BuildContext, NoDigestCache
-from obuild.executor.inputs import Inputs, Options
+from obuild.executor.inputs import Inputs
 from obuild.executor.plan import Plan, plan
 from obuild.platforms import LINUX, WINDOWS
 from obuild.source import encode
@@ -55,13 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     store_path(arguments.store)  # refuses a kind of store that there is not; no store is read
     file, context = script_arguments(arguments)
     script = load(file, context)
-    options = Options(
-        obuilder_keys=arguments.obuilder_keys,
-        pull=arguments.pull,
-        pin=arguments.pin,
-        platform=arguments.platform,
-        network=arguments.network,
-    )
+    options = key_options(arguments)
     inputs = Inputs(
         lambda: BuildContext(script.context, NoDigestCache(), cwd=os.getcwd()),
         secrets(arguments.secret),

@@ -17,6 +17,7 @@ from obuild.cli.arguments import (
     add_script,
     add_store,
     image_name,
+    key_options,
     limits,
     script_arguments,
     secrets,
@@ -26,8 +27,8 @@ from obuild.cli.building import Request, build
 from obuild.cli.failure import colors
 from obuild.cli.script import load
 from obuild.errors import ObuildError
-from obuild.executor.inputs import Options
 from obuild.progress import make
+from obuild.values import replace
 
 __all__ = ["EPILOG", "register", "run"]
 
@@ -116,12 +117,8 @@ def _request(arguments: argparse.Namespace) -> Request:
     return Request(
         script=load(file, context),
         store=store_path(arguments.store),
-        options=Options(
-            obuilder_keys=arguments.obuilder_keys,
-            pull=arguments.pull,
-            pin=arguments.pin,
-            platform=arguments.platform,
-            network=arguments.network,
+        options=replace(
+            key_options(arguments),
             tags=tuple(arguments.tag),
             replay=arguments.replay_logs,
             limits=limits(arguments),
