@@ -73,7 +73,7 @@ def find_key(store: Store, prefix: str) -> str:
 def shown(text: str | None) -> str:
     """A title on one line, nothing in it that acts on a terminal."""
     if text is None:
-        return "(built by OBuilder)"
+        return "(no record: built by OBuilder, or before the database was lost)"
     plain = encode(text).decode("utf-8", "replace")
     return "".join(c if c.isprintable() else " " for c in plain)
 

@@ -20,12 +20,14 @@ __all__ = ["Explained", "Explanation", "Looks", "explain", "explain_without"]
 
 class Explanation(Value):
     """A step and its verdict: ``hit``, ``miss``, or ``unknown`` where its key is not known
-    yet. ``reasons`` say why it is no hit; those of a hit are remarks."""
+    yet. ``reasons`` say why it is no hit; those of a hit are remarks. ``same``: it is a hit
+    because an earlier step of the build, which would be run, is the same."""
 
     number: int
     step: PlannedStep
     verdict: str
     reasons: tuple[str, ...] = ()
+    same: bool = False
 
 
 class Looks(Value):
@@ -106,8 +108,8 @@ class _Asked(Value):
     executables: tuple[str, ...] = ()
 
 
-def explain_without(plan: Plan) -> Explained:
-    """The same where there is no store yet."""
+def explain_without(plan: Plan, reason: str = NEVER_BUILT) -> Explained:
+    """The same where there is no store yet; or, with a ``reason``, no database any more."""
     found = []
     numbers: dict[str, int] = {}
     for number, step in enumerate(plan.steps, 1):
@@ -117,13 +119,13 @@ def explain_without(plan: Plan) -> Explained:
             found.append(_repeated(number, step, numbers[step.key]))
         else:
             numbers[step.key] = number
-            found.append(Explanation(number, step, "miss", (NEVER_BUILT,)))
+            found.append(Explanation(number, step, "miss", (reason,)))
     return Explained(tuple(found))
 
 
 def _repeated(number: int, step: PlannedStep, earlier: int) -> Explanation:
     """A step that an earlier one is too: it is stored when the build comes to it."""
-    return Explanation(number, step, "hit", (f"the same as step {earlier}",))
+    return Explanation(number, step, "hit", (f"the same as step {earlier}",), same=True)
 
 
 def _unknown(number: int, step: PlannedStep) -> Explanation:

@@ -26,6 +26,9 @@ from obuild.store.records import Placed
 
 __all__ = ["Asked", "Explainer"]
 
+_Step = tuple[tuple[str, ...], str]
+"""A step of the build: its stage's names, and its key."""
+
 _VANISHED = "its image is gone from the engine"
 
 
@@ -66,11 +69,14 @@ class Explainer:
         self._spec = spec
         self._steps = steps
         self._lock = RLock()
-        self._met: dict[str, Asked] = {}
-        self._own: dict[str, tuple[str, ...]] = {}
+        # One key may stand in several stages, each time after other steps.
+        self._met: dict[_Step, Asked] = {}
+        self._own: dict[_Step, tuple[str, ...]] = {}
         self._before: dict[tuple[str, ...], dict[int, Placed]] | None = None
         self._keys_before: dict[str, Placed] = {}
         self._claimed: set[str] = set()
+        self._planned: set[str] = set()
+        """The keys of this build's own steps: what they are now is not what they were."""
         self._dropped: dict[str, int] = {}
         """What is made anew under its old key, by the number of the copy that it comes from."""
         self._secrets: dict[tuple[tuple[str, ...], int], dict[str, str]] = {}
@@ -79,16 +85,17 @@ class Explainer:
     def met(self, steps: Iterable[Asked]) -> None:
         """These steps are stored. Nothing is read; it may be told twice."""
         with self._lock:
-            self._met.update((step.key, step) for step in steps)
+            self._met.update(((step.within, step.key), step) for step in steps)
 
     def reasons(self, step: Asked) -> tuple[str, ...]:
         """Why the step is not stored, a text each; at least one. Raises ``StoreError``."""
         with self._lock:
             self._load()
-            self._met[step.key] = step
+            this = step.within, step.key
+            self._met[this] = step
             missing = self._missing(step)
             if missing is not None:
-                self._own[step.key] = ()
+                self._own[this] = ()
                 return missing
             old = self._old(step)
             found = (NEVER_BUILT,) if old is None else self._differences(old, step)
@@ -100,7 +107,7 @@ class Explainer:
                 if first is None:
                     own += (self._moved(old),)
                 told += (own[-1] if first is None else f"because step {first} changed",)
-            self._own[step.key] = own
+            self._own[this] = own
             return told
 
     def _load(self) -> None:
@@ -110,6 +117,8 @@ class Explainer:
         stages: dict[tuple[str, ...], list[PlannedStep]] = {}
         for step in self._steps():
             stages.setdefault(step.within, []).append(step)
+            if step.key is not None:
+                self._planned.add(step.key)
             if isinstance(step.step, RunStep) and step.step.secrets:
                 ids = {secret.target: secret.id for secret in step.step.secrets}
                 self._secrets[step.within, step.position] = ids
@@ -160,16 +169,20 @@ class Explainer:
         found = [
             (len(self._differences(record, step)), record)
             for record in self._store.records_on(step.parent)
-            if record.key != step.key and record.kind == step.kind
+            if record.key not in self._planned and record.kind == step.kind
             if record.key not in self._claimed and alike(record.kind, record.title, step.title)
         ]
         return min(found, key=lambda pair: pair[0], default=(0, None))[1]
 
-    def _chain(self, step: Asked) -> Iterable[str]:
-        """The keys of the steps below, the nearest first."""
+    def _chain(self, step: Asked) -> Iterable[_Step]:
+        """The steps below, the nearest first."""
         parent = step.parent
-        while parent is not None and (below := self._met.get(parent)) is not None:
-            yield parent
+        while parent is not None:
+            this = step.within, parent
+            below = self._met.get(this)
+            if below is None:
+                return
+            yield this
             parent = below.parent
 
     def _first_below(self, step: Asked) -> int | None:
@@ -185,13 +198,13 @@ class Explainer:
             return f"the step before it was taken out: {shorten(below.title)}"
         return "the step before it is another"
 
-    def _changed(self, key: str) -> bool:
+    def _changed(self, key: _Step) -> bool:
         """Whether a step is another than last time by itself, or, of one that is stored, at
         all."""
         if key in self._own:
             return bool(self._own[key])
         last = self._last(self._met[key])
-        return last is None or last.key != key
+        return last is None or last.key != key[1]
 
 
 def _went(gone: str) -> str:

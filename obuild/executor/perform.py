@@ -9,7 +9,7 @@ from threading import Lock, Semaphore
 from typing import TYPE_CHECKING
 
 from obuild.engine import Action, Engine
-from obuild.errors import BuildError, Cancelled, ObuildError, StepFailed
+from obuild.errors import BuildError, Cancelled, ObuildError, StepFailed, StoreError
 from obuild.events import (
     Emit,
     StepExplained,
@@ -169,11 +169,31 @@ class Performer:
                 )
             )
             return
-        for key in self._store.descendants(task.key):
-            with self._store.lock(key, task.stop, lambda: None):
-                self._engine().delete([key])
-                self._store.forget([key], "replaced for other x bits")
-            self._lookup.withdraw(key)
+        self._engine()
+        # Another stage, or another build, may be making it anew right now: whoever has the
+        # lock looks again.
+        with self._store.lock(task.key, task.stop, lambda: None):
+            record = self._store.record(task.key)
+            if record is None or record.executables == present:
+                return
+            if self._store.beside():
+                raise StoreError(
+                    "the stored copy has other executable bits, and must be made anew, but"
+                    " another build runs on this store and may stand on it",
+                    hint="wait until it has ended, or use --obuilder-keys",
+                )
+            for key in self._store.descendants(task.key):
+                if key == task.key:
+                    self._drop(key)
+                else:
+                    with self._store.lock(key, task.stop, lambda: None):
+                        self._drop(key)
+
+    def _drop(self, key: str) -> None:
+        """The caller holds its lock."""
+        self._engine().delete([key])
+        self._store.forget([key], "replaced for other x bits")
+        self._lookup.withdraw(key)
 
     def _perform(self, task: Task, began: float) -> None:
         engine = self._engine()

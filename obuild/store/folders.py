@@ -209,11 +209,14 @@ def _check_database(folder: int, real: str) -> None:
         _check_owner(shown, found)
         if found.st_mode & _OTHERS:
             os.chmod(name, 0o600, dir_fd=folder)
-    if not _is_there(DATABASE, folder):
-        make_empty(folder)
     for name in (".", DATABASE):
-        if not os.access(name, os.W_OK, dir_fd=folder, effective_ids=True):
-            raise _unwritable(real, name, folder)
+        while not os.access(name, os.W_OK, dir_fd=folder, effective_ids=True):
+            # Missing, or another process is about to put a damaged one aside.
+            there = _is_there(name, folder)
+            if there and not os.access(name, os.W_OK, dir_fd=folder, effective_ids=True):
+                raise _unwritable(real, name, folder)
+            if not there:
+                make_empty(folder)
 
 
 def make_empty(folder: int) -> None:

@@ -34,6 +34,7 @@ class Store(Index):
         self._folders: Folders | None = folders
         self._logs = Logs(folders.logs, folders.path)
         self._digests: list[Digests] = []
+        self._visit = ""
 
     @classmethod
     def open(
@@ -100,7 +101,13 @@ class Store(Index):
         name = f"{VISIT}{os.urandom(8).hex()}"
         with self._locks.hold(name, Event(), lambda: None):
             self._since = timestamp()
+            self._visit = name
             yield name
+
+    def beside(self) -> bool:
+        """Whether another visit than the last one of this object's is running."""
+        held = self._locks.all_held()
+        return any(name.startswith(VISIT) and name != self._visit for name in held)
 
     def lock(
         self,

@@ -48,6 +48,7 @@ it does not answer, what the store remembers is told."""
 _STYLES = {"hit": "\x1b[32m", "miss": "\x1b[33m", "unknown": "\x1b[2m"}
 _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 _KEY_DIGITS = 12
+_LOST = "the store has no database any more: a run takes over what the engine still has"
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +109,8 @@ def _explain(
 
         inputs = Inputs(bare, given, options)
         found = plan(script.build, inputs, by_os(arguments.os or "linux"))
-        return found, explain_without(found)
+        lost = os.path.isdir(store_path(arguments.store))
+        return found, explain_without(found, _LOST) if lost else explain_without(found)
 
     def opened() -> BuildContext:
         return open_context(script.context, store, stat_cache=not arguments.no_stat_cache)
@@ -180,11 +182,13 @@ def _print(explained: Explained) -> None:
 
 def _summary(steps: tuple[Explanation, ...]) -> str:
     """``4 steps: 2 are stored, 1 would be run, 1 is not known yet``"""
+    kinds = ["same" if one.same else one.verdict for one in steps]
     counts = [
-        (sum(one.verdict == verdict for one in steps), word, words)
-        for verdict, word, words in (
+        (kinds.count(kind), word, words)
+        for kind, word, words in (
             ("hit", "is stored", "are stored"),
             ("miss", "would be run", "would be run"),
+            ("same", "is the same as another", "are the same as others"),
             ("unknown", "is not known yet", "are not known yet"),
         )
     ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obuild.engine import CacheVolume, Lock
 from obuild.engine.docker.cachearchives import read_archive, taken_out
@@ -17,9 +18,14 @@ from obuild.engine.docker.publications import NEW_LABEL, Publications
 from obuild.engine.docker.volumes import Volumes
 from obuild.errors import EngineError
 
+if TYPE_CHECKING:
+    from requests import Response
+
 __all__ = ["Stock"]
 
 _MOST = 10**12
+_PAUSES = (0.2, 0.5, 1.0, 2.0)
+"""Seconds between questions for sizes; after the last, they are not known."""
 
 
 class Stock:
@@ -146,9 +152,20 @@ class Stock:
 
     def _usage(self) -> Iterator[Mapping[str, Any]]:
         """A daemon of API 1.42 or later can be asked for the volumes alone."""
+        for pause in _PAUSES:
+            try:
+                yield from self._ask().json().get("Volumes") or ()
+                return
+            except DaemonError as error:
+                # 20.10 answers one at a time. Sizes are no reason to fail.
+                if "already running" not in error.words:
+                    raise
+            time.sleep(pause)
+        yield from self._volumes.rows(f"^{self._prefix}-cache-")
+
+    def _ask(self) -> Response:
         with self._daemon.connection.client() as api:
-            answer = request(api, "GET", "/system/df", "type=volume")
-        yield from answer.json().get("Volumes") or ()
+            return request(api, "GET", "/system/df", "type=volume")
 
 
 def _labelled(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, str]]:
