@@ -36,12 +36,14 @@ odd='*[^]!#-'\''*-:<-[^-{}~]*'
 # In quotes, all but these stand as an escape.
 special='[^]!#-[^-~ ]'
 newline=$'\n'
+# Stands in the text of a manifest where something is put in at the end; all else prints.
+hole=$'\002'
 
 # Limits of one call of a tool: a system may take no more than 128 KiB of arguments.
 most_bytes=100000
 most_paths=2000
 # From so many files on, a call of sha256sum is worth it.
-enough=500
+enough=900
 # A longer path, in bytes, is not named as a whole: PATH_MAX may be 4096.
 longest=3800
 # Files of one folder are taken up together as long as their names have no more bytes.
@@ -119,7 +121,7 @@ show() {
 
 # Why the entry $1 of the current folder cannot be seen: sets $reason to the system's words.
 find_reason() {
-    reason=$(cd -P -- "./$1" 2>&1)
+    reason=$(cd -L -- "./$1" 2>&1)
     reason=${reason##*: }
 }
 
@@ -150,33 +152,41 @@ go_near() {
             part=${part%/*}
         fi
         rest=${rest:${#part}+1}
-        cd -P -- "./$part" 2>/dev/null || trouble "$1" ''
+        cd -L -- "./$part" 2>/dev/null || trouble "$1" ''
     done
 }
 
-# Sets $lines to the lines of the text $1.
+# Go back to the folder that is looked at.
+return_to_folder() {
+    local name
+    go_near "${prefix}."
+}
+
+# Adds the lines of the text $1 to $answers, if there are $2 of them.
 split() {
     local IFS=$newline
+    local -i before=${#answers[@]}
     set -f
-    lines=($1)
+    answers+=($1)
     set +f
+    (( ${#answers[@]} == before + $2 )) || ! answers=("${answers[@]:0:before}")
 }
 
 # Asks the command in $tool about all paths that follow, from the folder $from. Adds its answers,
-# one line for each path, to $answers; for a path that it has no answer to, nothing: an empty one.
+# one line for each path, to $answers; for a path that it has no answer to an empty one.
 ask() {
     local all="$*" text
     local -i half=$#/2
     if (( $# < 2 || ($# <= most_paths && ${#all} + 8 * $# < most_bytes) )); then
-        # The slash keeps newlines at the end, and tells that the tool has no complaints.
-        text=$(cd -P -- "$from" && "${tool[@]}" -- "$@" 2>/dev/null && printf /)
-        if [[ $text == *$newline/ && $text != *"$newline$newline"* && $text != "$newline"* ]]; then
-            split "${text%/}"
-            if (( ${#lines[@]} == $# )); then
-                answers+=("${lines[@]}")
-                return
-            fi
+        if [[ $tool != readlink ]]; then
+            text=$(cd -P -- "$from" && exec "${tool[@]}" -- "$@" 2>/dev/null) || text=
+        else
+            # The slash keeps newlines at the end, which are the target's.
+            text=$(cd -P -- "$from" && readlink -- "$@" 2>/dev/null && printf /)
+            [[ $text != *"$newline$newline"* && $text != "$newline"* ]] || text=
+            text=${text%/}
         fi
+        ! split "$text" $# || return 0
     fi
     # A slice of a list takes as long as a copy of all of it: halves are best.
     if (( $# > 1 )); then
@@ -184,78 +194,114 @@ ask() {
         ask "${@:half + 1}"
     else
         answers+=('')
+        incomplete=1
     fi
 }
 
-# --- Digests -------------------------------------------------------------------------------------
-# While the tree is looked at, sha256sum runs beside it. $digests has a line for each file so far,
-# and then come those of $hashed, which is read now, and of $wanted.
+# --- Files ---------------------------------------------------------------------------------------
+# Few commands are spent on a file: each takes as long as hashing a kilobyte. The manifest is made
+# as a format for printf, which puts in the attributes, if they are asked for, and then the digests.
+# And sha256sum runs beside the look at the tree. So there are, in order: $out, the text that is
+# done; $hashed_format with the files $hashed, which are read now; $format with the files $wanted.
 
-# Hash what is wanted, after what is being hashed.
+# Adds the text $1 to the manifest.
+add() {
+    if [[ $1 == *[\\%]* ]]; then
+        protect "$1"
+        format+=$protected
+    else
+        format+=$1
+    fi
+}
+
+# Sets $protected to what printf makes the text $1 of, once or, for attributes too, twice.
+protect() {
+    protected=${1//\\/\\\\}
+    protected=${protected//[%]/%%}
+    if (( attributes )); then
+        protected=${protected//\\/\\\\}
+        protected=${protected//[%]/%%}
+    fi
+}
+
+# Hash what is wanted, as soon as what is hashed now is done.
 hash_wanted() {
     local all="${wanted[*]}"
-    (( ${#wanted[@]} )) || return
+    (( ${#wanted[@]} )) || return 0
     take_digests
     if (( ${#all} + 8 * ${#wanted[@]} < most_bytes )) && [[ $all != *"$newline"* ]]; then
         exec {pipe}< <(cd -P -- "$start" && exec sha256sum -- "${wanted[@]}" 2>/dev/null)
         hashing=$!
-        hashed=("${wanted[@]}")
-        own "${wanted[@]}"
+        put_attributes
+        hashed=("${wanted[@]}") hashed_format=$format
+        wanted=() format=
     else
         hash_at "$start" "${wanted[@]}"
     fi
-    wanted=()
-}
-
-# Hash the files that follow, from the folder $1, and wait for it.
-hash_at() {
-    local from=$1
-    local -a tool=(sha256sum) answers=()
-    shift
-    own_at "$from" "$@"
-    ask "$@"
-    add_digests "${answers[@]}"
 }
 
 # Wait for the digests of $hashed.
 take_digests() {
-    local text
-    (( ${#hashed[@]} )) || return
+    local text from=$start
+    local -a tool=(sha256sum) answers=()
+    (( ${#hashed[@]} )) || return 0
     text=$(<"/dev/fd/$pipe")
     exec {pipe}<&-
     hashing=
-    split "$text"
-    if (( ${#lines[@]} == ${#hashed[@]} )); then
-        add_digests "${lines[@]}"
-    else
-        local from=$start
-        local -a tool=(sha256sum) answers=()
+    if ! split "$text" ${#hashed[@]}; then
         ask "${hashed[@]}"
-        add_digests "${answers[@]}"
+        text=\\
     fi
+    put_digests
+}
+
+# Hash what is wanted, which is in the folder $1 under the names that follow, and wait for it.
+hash_at() {
+    local from=$1 text=\\
+    local -a tool=(sha256sum) answers=()
+    shift
+    ask "$@"
+    put_attributes
+    hashed=("${wanted[@]}") hashed_format=$format
+    wanted=() format=
+    put_digests
+}
+
+put_attributes() {
+    local from=$start
+    local -a answers=() tool=("${owner_tool[@]}")
+    local -i incomplete=0
+    if (( attributes )); then
+        ask "${wanted[@]}"
+        (( ! incomplete )) || find_owners "${wanted[@]}"
+        printf -v format -- "$format" "${answers[@]}"
+    fi
+}
+
+# Puts $answers, the lines of sha256sum, into the text. $text has a backslash if a line may have
+# one.
+put_digests() {
+    local filled
+    (( ! incomplete )) || find_digests
+    # A line begins with a backslash if there are escapes in the name, which is never of two lines.
+    # (That a tool writes it as it is, is found out by the count.)
+    [[ $text != *\\* ]] || answers=("${answers[@]#\\}")
+    [[ ${answers[0]} =~ ^[0-9a-f]{64}\  ]] || fault "sha256sum does not work: ${answers[0]}"
+    printf -v filled -- "$hashed_format" "${answers[@]}"
+    out+=("$filled")
     hashed=()
 }
 
-# A line begins with a backslash if the name has one, or has a newline; then it has the name with
-# escapes. So each file has one line. (That a tool does without is found out by the count.)
-add_digests() {
-    local IFS=
-    [[ -z $1 || $1 =~ ^\\?[0-9a-f]{64}\  ]] || fault "sha256sum does not work: $1"
-    if [[ "$*" == *\\* ]]; then
-        digests+=("${@#\\}")
-    else
-        digests+=("$@")
-    fi
-}
-
-# Say why the files without a digest, if there are any, cannot be read.
-check_digests() {
-    local late= late_reason name text size
-    local -a paths=("${files[@]}")
-    local -i index
-    for ((index = 0; index < ${#digests[@]}; index++)); do
-        [[ -z ${digests[index]} ]] || continue
-        go_near "${paths[index]}"
+# Find out why some of $hashed have no digest in $answers. It is not said before the whole tree was
+# looked at.
+find_digests() {
+    local path name text size
+    local -i index=-1
+    incomplete=0
+    for path in "${hashed[@]}"; do
+        index+=1
+        [[ -z ${answers[index]} ]] || continue
+        go_near "$path"
         text=$({ sha256sum <"$name"; } 2>&1)
         if [[ ! $text =~ ^[0-9a-f]{64}\  ]]; then
             reason=$({ : <"$name"; } 2>&1)
@@ -263,56 +309,54 @@ check_digests() {
             [[ $reason != "$text" ]] || fault "sha256sum does not work: $text"
             reason=${reason##*: }
             if ! size=$(stat -c %s -- "$name" 2>/dev/null) || (( size < large )); then
-                trouble "${paths[index]}" "$reason"
-            elif [[ -z $late ]]; then
-                late=${paths[index]} late_reason=$reason
+                unread=${unread:-$path} unread_reason=${unread_reason:-$reason}
+            else
+                unread_large=${unread_large:-$path}
+                unread_large_reason=${unread_large_reason:-$reason}
             fi
+            printf -v text '%064d ' 0
         fi
-        digests[index]=$text
+        answers[index]=$text
     done
-    [[ -z $late ]] || trouble "$late" "$late_reason"
+    return_to_folder
 }
 
-# --- Owners --------------------------------------------------------------------------------------
+# --- Attributes ----------------------------------------------------------------------------------
 
-# Adds to $owned how the nodes that follow end, if that is asked for.
+# Prints how a node ends: with its attributes, and all that is left to close.
+owner_tool=(stat -c '(%04a %u %g)))')
+
+# Sets $answers to that of the nodes which follow.
 own() {
-    own_at "$start" "$@"
+    local from=$start
+    local -a tool=("${owner_tool[@]}")
+    local -i incomplete=0
+    answers=()
+    ask "$@"
+    (( ! incomplete )) || find_owners "$@"
 }
 
-# The same with paths from the folder $1.
-own_at() {
-    local from=$1
-    local -a tool=(stat -c '(%04a %u %g)))') answers=()
-    shift
-    if (( attributes && $# )); then
-        ask "$@"
-        owned+=("${answers[@]}")
-    fi
-}
-
-# Sees to it that the paths which follow are all in $owned.
-check_owners() {
+# Asks one by one for what is missing in $answers: a path may be too long, or gone.
+find_owners() {
     local path name
     local -i index=0
-    (( attributes )) && has_gap "${owned[@]}" || return
     for path; do
-        if [[ -z ${owned[index]} ]]; then
+        if [[ -z ${answers[index]} ]]; then
             go_near "$path"
             [[ -e $name || -L $name ]] || trouble "$path" ''
-            owned[index]=$(stat -c '(%04a %u %g)))' -- "$name" 2>/dev/null) ||
+            answers[index]=$("${owner_tool[@]}" -- "$name" 2>/dev/null) ||
                 fault "stat does not work"
         fi
         index+=1
     done
+    return_to_folder
 }
 
 # --- Looking at a tree ---------------------------------------------------------------------------
 # A tree is looked at in the order of the manifest; what is wrong with links and files is said only
-# when all of it was seen. $out has the text of the manifest in pieces. What is read belongs at the
-# end of some of them: $files and $links have the paths of files and links, at the index of their
-# piece in $out, and $folders those of folders. Few commands are spent on a file: each takes as long
-# as hashing a kilobyte.
+# when all of it was seen. What is read of links and folders is put into the holes of the text at
+# the end: $holes has the kind of each, $links and $folders their paths. No link is followed, so
+# "cd -L" goes where "cd -P" does; far down it takes a third of the time.
 
 # Goes on in the folder $1 of the current one: its entries stand in $queue from $next to $end.
 open_folder() {
@@ -321,7 +365,7 @@ open_folder() {
     nexts[depth]=$next ends[depth]=$end prefixes[depth]=$prefix writtens[depth]=$written
     marks[depth]=$mark
     depth+=1
-    if ! cd -P -- "./$1" 2>/dev/null; then
+    if ! cd -L -- "./$1" 2>/dev/null; then
         find_reason "$1"
         trouble "$prefix$1" "$reason"
     fi
@@ -335,10 +379,10 @@ open_folder() {
             break
         fi
     done
+    [[ $1 == . ]] || step_into "$1"
     next=${#queue[@]}
     fill_queue
     end=${#queue[@]}
-    [[ $1 == . ]] || step_into "$1"
 }
 
 # Takes the excluded ones out of $names.
@@ -352,47 +396,57 @@ leave_out() {
 }
 
 # Puts $names into $queue: files that follow one another, and whose names stand in atoms as they
-# are, together, with a slash before each; anything else by itself.
+# are, together, with a slash before each; anything else by itself. What is nothing but a few such
+# files is added at once.
 fill_queue() {
-    local -a run=()
-    local IFS=/ name
+    local -a others=() run=()
+    local -i at=0
+    local IFS=/ name other
     if [[ ${names[*]} == $odd ]]; then
         for name in "${names[@]}"; do
-            if [[ $name != $odd && -f $name && ! -L $name ]]; then
-                run+=("$name")
-            else
-                end_run
-                queue+=("$name")
-            fi
+            [[ $name != $odd && -f $name && ! -L $name ]] || others+=("$name")
         done
     else
-        # The same in less time.
         for name in "${names[@]}"; do
-            if [[ -f $name && ! -L $name ]]; then
-                run+=("$name")
-            else
-                end_run
-                queue+=("$name")
-            fi
+            [[ -f $name && ! -L $name ]] || others+=("$name")
         done
     fi
-    end_run
+    if (( ${#others[@]} == 0 )); then
+        if (( ${#names[@]} > enough )); then
+            queue_files "${names[*]}"
+        elif (( ${#names[@]} )); then
+            run=("${names[@]}")
+            add_run
+        fi
+        return
+    fi
+    other=${others[0]}
+    for name in "${names[@]}"; do
+        if [[ $name == "$other" ]]; then
+            queue_files "${run[*]}"
+            queue+=("$name")
+            run=()
+            at+=1
+            other=${others[at]}
+        else
+            run+=("$name")
+        fi
+    done
+    queue_files "${run[*]}"
 }
 
-# Puts the files of $run into $queue.
-end_run() {
-    local all piece
+# Puts files, $1 with slashes between them, into $queue.
+queue_files() {
+    local rest=/$1 piece
     local -i at=0
-    (( ${#run[@]} )) || return
-    all=/${run[*]}
-    while (( ${#all} - at > stretch )); do
-        piece=${all:at:stretch}
+    [[ $1 ]] || return
+    while (( ${#rest} - at > stretch )); do
+        piece=${rest:at:stretch}
         piece=${piece%/*}
         queue+=("$piece")
         at+=${#piece}
     done
-    queue+=("${all:at}")
-    run=()
+    queue+=("${rest:at}")
 }
 
 # $prefix is the path of the folder that is looked at, from the start and with a slash at its end,
@@ -407,17 +461,26 @@ step_into() {
         written+=$1$written_separator
     fi
     mark=${mark:-$separator_mark}
-    (( ${#prefix} <= longest )) || deep=1
 }
 
 close_folder() {
-    local path=${prefix%/}
+    local path=${prefix%/} attributes_here
+    if (( attributes && ${#path} > longest )); then
+        attributes_here=$("${owner_tool[@]}" . 2>/dev/null) || fault "stat does not work"
+    fi
     depth+=-1
-    cd -P .. 2>/dev/null || trouble "$path" ''
+    cd -L .. 2>/dev/null || trouble "$path" ''
     next=${nexts[depth]} end=${ends[depth]} prefix=${prefixes[depth]} written=${writtens[depth]}
     mark=${marks[depth]}
-    folders[${#out[@]}]=$path
-    out+=(")$closing")
+    if [[ $attributes_here ]]; then
+        format+=")$attributes_here"
+    elif (( attributes )); then
+        format+=")$hole"
+        holes+=(folder)
+        folders+=("$path")
+    else
+        format+=")))"
+    fi
 }
 
 # Puts the entries of $queue from $next to $end, and all that is in them, to the end of $out.
@@ -440,33 +503,51 @@ survey() {
 
 # Adds files of the current folder, $1 with slashes between them.
 add_files() {
-    local IFS=/ name gap=${mark:- } opening="(File($mark$written"
-    local -i at=${#out[@]}
-    local -a texts paths
+    local IFS=/
+    local -a run
     set -f
-    set -- $1
+    run=($1)
     set +f
+    add_run
+}
+
+# Adds the files in $run.
+add_run() {
+    local IFS= name end=${mark:- }$ending protected="(File($mark$written"
+    local -a texts
+    begin_files
+    [[ $protected != *[\\%]* ]] || protect "$protected"
     if [[ $prefix == $odd ]]; then
-        for name; do
-            out+=("$opening$name$gap")
-            paths+=("$prefix$name")
+        for name in "${run[@]}"; do
+            wanted+=("$prefix$name")
+            texts+=("$protected$name")
         done
     else
-        texts=("${@/#/$opening}")
-        out+=("${texts[@]/%/$gap}")
-        paths=("${@/#/$prefix}")
+        wanted+=("${run[@]/#/$prefix}")
+        texts=("${run[@]/#/$protected}")
     fi
+    if [[ ${run[*]} == *%* ]]; then
+        texts=()
+        for name in "${run[@]}"; do
+            protect "(File($mark$written$name"
+            texts+=("$protected")
+        done
+    fi
+    format+="${texts[*]/%/$end}"
     unset -v IFS
-    files[at]=${paths[0]}
-    files+=("${paths[@]:1}") # each at the index after the last one
+    if (( ${#prefix} > longest )); then
+        hash_at . "${run[@]/#/./}"
+    elif (( ${#wanted[@]} >= enough )); then
+        hash_wanted
+    fi
+}
+
+# Before files are added: what is far down is read from its own folder, and in its turn.
+begin_files() {
     if (( ${#prefix} > longest )); then
         hash_wanted
         take_digests
-        hash_at . "${@/#/./}"
-        return
     fi
-    wanted+=("${paths[@]}")
-    (( ${#wanted[@]} < enough )) || hash_wanted
 }
 
 # Adds the entry $1 of the current folder, whatever it is.
@@ -479,22 +560,21 @@ add_entry() {
     fi
     atom=$quote$written$atom$quote
     if [[ -L $1 ]]; then
-        links[${#out[@]}]=$prefix$1
-        out+=("(Symlink($atom")
+        add "(Symlink($atom"
+        format+=$hole
+        holes+=(link)
+        links+=("$prefix$1")
     elif [[ -f $1 ]]; then
-        files[${#out[@]}]=$prefix$1
-        [[ $quote ]] || atom+=' '
-        out+=("(File($atom")
-        if (( ${#prefix} > longest )); then
-            hash_wanted
-            take_digests
-            hash_at . "./$1"
-        else
-            wanted+=("$prefix$1")
-        fi
+        begin_files
+        add "(File($atom"
+        [[ $quote ]] || format+=' '
+        format+=$ending
+        wanted+=("$prefix$1")
+        (( ${#prefix} <= longest )) || hash_at . "./$1"
+        (( ${#wanted[@]} < enough )) || hash_wanted
     elif [[ -d $1 ]]; then
         [[ $1 != . ]] || atom='""' # the start itself: its path is empty
-        out+=("(Dir($atom(")
+        add "(Dir($atom("
         open_folder "$1"
     elif [[ -e $1 ]]; then
         show "$prefix$1"
@@ -526,7 +606,7 @@ find_source() {
             refuse "Can't use platform directory separator in path component: $part (in $quoted)"
         fi
         if [[ $top != . ]]; then
-            if ! cd -P -- "./$top" 2>/dev/null; then
+            if ! cd -L -- "./$top" 2>/dev/null; then
                 find_reason "$top"
                 trouble "$prefix$top/$part" "$reason"
             fi
@@ -555,58 +635,81 @@ find_source() {
 
 print_manifest() {
     local -a queue=() nexts=() ends=() prefixes=() writtens=() marks=()
-    local -a out=() files=() links=() folders=()
-    local -a wanted=() hashed=() digests=() owned=() lines=()
-    local -i next=0 end=1 depth=0
-    local prefix written mark top pipe
+    local -a out=() wanted=() hashed=() holes=() links=() folders=()
+    local -i next=0 end=1 depth=0 incomplete=0
+    local prefix written mark top pipe format= hashed_format
+    local unread= unread_reason= unread_large= unread_large_reason=
     find_source "$1"
     queue=("$top")
     survey
-    (( ${#files[@]} == 0 )) || finish_files
-    (( ${#links[@]} == 0 )) || finish_links
-    (( attributes == 0 || ${#folders[@]} == 0 )) || finish_folders
+    hash_wanted
+    take_digests
+    finish_text
+    [[ -z $unread ]] || trouble "$unread" "$unread_reason"
+    [[ -z $unread_large ]] || trouble "$unread_large" "$unread_large_reason"
+    (( ${#holes[@]} == 0 )) || fill_holes
     printf '%s' "${out[@]}" && printf '\n' || fault "cannot write the manifest"
 }
 
-finish_files() {
-    local -a at=("${!files[@]}")
-    local -i index=0
-    local digest
-    hash_wanted
-    take_digests
-    check_owners "${files[@]}"
-    ! has_gap "${digests[@]}" || check_digests
-    for digest in "${digests[@]}"; do
-        out[at[index]]+=${digest:0:64}${owned[index]}$closing
+# The text behind the last file.
+finish_text() {
+    local text
+    printf -v text -- "$format"
+    (( ! attributes )) || printf -v text -- "$text"
+    out+=("$text")
+}
+
+# Puts what is read of links and folders into the holes of $out.
+fill_holes() {
+    local -a ends_of_links=() ends_of_folders=()
+    local -i index=0 link=0 folder=0
+    local kind IFS=
+    local text="${out[*]}"
+    IFS=$hole
+    set -f
+    out=($text)
+    set +f
+    unset -v IFS
+    (( ${#links[@]} == 0 )) || read_links
+    (( ${#folders[@]} == 0 )) || read_folders
+    for kind in "${holes[@]}"; do
+        if [[ $kind == folder ]]; then
+            out[index]+=${ends_of_folders[folder]}
+            folder+=1
+        else
+            # A blank stands between two atoms without quotes.
+            [[ ${out[index]} == *'"' || ${ends_of_links[link]} == '"'* ]] || out[index]+=' '
+            out[index]+=${ends_of_links[link]}
+            link+=1
+        fi
         index+=1
     done
 }
 
-# Whether an argument is empty; none has a slash.
-has_gap() {
-    local IFS=/
-    [[ "/$*/" == *//* ]]
+read_folders() {
+    local -a answers=()
+    own "${folders[@]}"
+    ends_of_folders=("${answers[@]}")
 }
 
-finish_links() {
-    local -a owned=() answers=() tool=(readlink) paths=("${links[@]}")
-    local -i at index=0
-    local from=$start target name
+read_links() {
+    local -a answers=() owned tool=(readlink)
+    local -i index=0
+    local from=$start path target name
     require readlink
-    own "${links[@]}"
-    check_owners "${links[@]}"
+    (( ! attributes )) || own "${links[@]}"
+    owned=("${answers[@]}") answers=()
     ask "${links[@]}"
-    for at in "${!links[@]}"; do
+    incomplete=0
+    for path in "${links[@]}"; do
         target=${answers[index]}
-        [[ $target ]] || read_target "${paths[index]}"
+        [[ $target ]] || read_target "$path"
         [[ $OSTYPE != @(cygwin|msys)* ]] || mix_target
         if [[ -z $target ]] || { [[ $target == $odd ]] && needs_quotes "$target"; }; then
             quote "$target"
             target=$quoted
-        elif [[ ${out[at]} != *'"' ]]; then
-            target=" $target"
         fi
-        out[at]+=$target${owned[index]}$closing
+        ends_of_links+=("$target${owned[index]:-))}")
         index+=1
     done
 }
@@ -629,18 +732,6 @@ mix_target() {
     target=${target%$newline/}
 }
 
-finish_folders() {
-    local -a owned=() at=("${!folders[@]}")
-    local -i index=0
-    local ending
-    own "${folders[@]}"
-    check_owners "${folders[@]}"
-    for ending in "${owned[@]}"; do
-        out[at[index]]+=$ending
-        index+=1
-    done
-}
-
 # --- Arguments -----------------------------------------------------------------------------------
 
 usage='arguments: [--attributes] SRC_DIR SEPARATOR EXCLUDE_COUNT EXCLUDE... SOURCE_COUNT SOURCE...'
@@ -655,9 +746,9 @@ take_list() {
 
 declare -A excluded
 declare -i attributes=0
-closing='))'
+ending='%.64s))'
 if [[ $1 == --attributes ]]; then
-    attributes=1 closing=
+    attributes=1 ending='%%.64s%s'
     shift
 fi
 (( $# >= 4 )) && [[ $1 && $2 ]] || fault "$usage"

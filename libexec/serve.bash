@@ -2,7 +2,8 @@
 #
 #   bash --norc -p -c "$(cat serve.bash)" serve.bash MANIFEST_BASH ROOT SCRATCH
 #
-# It reads requests on standard input and answers them on standard output, until the input ends.
+# It reads requests on standard input and answers them on standard output, until the input ends or
+# a tool has failed.
 # A request is a word and its arguments, each with a NUL behind it. An answer is what the request
 # asks for, then NUL, the status in decimal, NUL, the words of the tools that failed, NUL.
 #
@@ -24,6 +25,12 @@ exec 3>&1
 
 answer() {
     printf '\0%s\0%s\0' "$1" "$2" >&3
+}
+
+# Who expects more than came, of a tool that failed, must see that this is the end.
+answer_or_end() {
+    answer "$1" "$2"
+    [[ $1 == 0 ]] || exit "$1"
 }
 
 check_tools() {
@@ -60,7 +67,7 @@ tell_sizes() {
     local words
     words=$(cd "$root" &&
         du -b -l -0 --files0-from="$scratch/files" 2>&1 >&3 3>&- </dev/null)
-    answer $? "$words"
+    answer_or_end $? "$words"
 }
 
 send_files() {
@@ -68,7 +75,7 @@ send_files() {
     words=$(tar --create --file=- --format=gnu --blocking-factor=128 --numeric-owner \
         --hard-dereference --directory="$root" --no-recursion --null \
         --files-from="$scratch/all" 2>&1 >&3 3>&- </dev/null)
-    answer $? "$words"
+    answer_or_end $? "$words"
 }
 
 check_tools

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from obuild.context import refusals
 from obuild.context.folders import Folders, open_file
-from obuild.context.headers import DIRECTORY, REGULAR, SYMLINK, header, padding
+from obuild.context.headers import DIRECTORY, REGULAR, SYMLINK, header, header_length, padding
 from obuild.context.placing import display, place, preorder
 from obuild.errors import SourceError
 from obuild.ir.manifest import Attributes, Dir, File, Manifest, Symlink
@@ -50,6 +50,20 @@ class ContextFiles:
         items = (item for top in self._manifests for item in preorder(top))
         return sum(item.size for item in items if isinstance(item, File))
 
+    def names(self, root: bytes) -> Iterator[bytes]:
+        """The names of the members of ``tar(root)``."""
+        return (name for _, name in self._placed(root))
+
+    def length(self, root: bytes) -> int:
+        """The bytes of ``tar(root)``."""
+        total = 0
+        for item, name in self._placed(root):
+            size = item.size if isinstance(item, File) else 0
+            target = encode(item.target) if isinstance(item, Symlink) else b""
+            written = len(name or b".") + 1 if isinstance(item, Dir) else len(name)
+            total += header_length(written, len(target)) + size + len(padding(size))
+        return total
+
     def tar(self, root: bytes) -> Iterator[bytes]:
         """A tar stream with everything below ``root``, a guest path without slashes at its
         ends (empty: the guest's root), in chunks under 1 MiB, without the closing blocks.
@@ -76,10 +90,12 @@ class ContextFiles:
                 yield display(below) + (b"/\n" if isinstance(item, Dir) else b"\n")
 
     def _members(self, folders: Folders, root: bytes) -> Iterator[bytes]:
+        for item, name in self._placed(root):
+            yield from self._member(folders, item, name)
+
+    def _placed(self, root: bytes) -> Iterator[tuple[Manifest, bytes]]:
         for top in self._manifests:
-            name = encode(top.path.rpartition("/")[2])
-            for item, below in place(top, self._target(root, name)):
-                yield from self._member(folders, item, below)
+            yield from place(top, self._target(root, encode(top.path.rpartition("/")[2])))
 
     def _target(self, root: bytes, name: bytes) -> bytes:
         if not self.directory:

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 from tests import engines, leftovers
-from tests.bench.builds import Build, copy_of, make_tree, trivial
+from tests.bench.builds import Build, between, copy_of, large_file, make_tree, trivial
 from tests.bench.programs import Programs, own_daemon
+from tests.bench.quarry import quarry
 from tests.bench.rows import Row, table
 from tests.setup import client, images
 from tests.setup.default import ensure_default
@@ -52,6 +53,7 @@ def _bench(name: str, pairs: int, copy_pairs: int) -> bool:
         images.ensure_busybox(host)
         programs = Programs.find(host, daemon, folder)
         rows = _measure(programs, pairs, copy_pairs)
+        rows += measure_between(programs, copy_pairs)
         print(f"\n{name}, Docker {client.version(host)}\n\n{table(rows)}\n", flush=True)
         programs.clean()
         if daemon is None:
@@ -87,6 +89,29 @@ def _measure(programs: Programs, pairs: int, copy_pairs: int) -> list[Row]:
         _pair(copy_again, programs, build, cached=False)
         shutil.rmtree(tree)
     return [run_cold, run_cached, copy_cold, copy_again, copy_cached]
+
+
+def measure_between(programs: Programs, pairs: int) -> list[Row]:
+    """Copies between builds. The image that they take from is new for each pair."""
+    cold = Row("20,000 files, 100 MB, between builds: cold")
+    cached = Row("the same: cached")
+    large = Row("5 GB file between builds: cold")
+    _pair(Row("warm-up"), programs, trivial(programs.folder, 0), cached=False)
+    for number in range(1, pairs + 1):
+        say(f"copies between builds, pair {number} of {pairs}")
+        tree = make_tree(programs.folder, time.time_ns())
+        with quarry(programs.host, programs.folder, tree):
+            build = between(programs.folder)
+            _pair(cold, programs, build, cached=False)
+            _pair(cached, programs, build, cached=True)
+        shutil.rmtree(tree)
+        programs.clean()
+        _pair(Row("base"), programs, trivial(programs.folder, 0), cached=False)
+    say("a file of 5 GB")
+    with quarry(programs.host, programs.folder, None):
+        _pair(large, programs, large_file(programs.folder, time.time_ns()), cached=False)
+    programs.clean()
+    return [cold, cached, large]
 
 
 def _pair(row: Row, programs: Programs, build: Build, *, cached: bool) -> None:

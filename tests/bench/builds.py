@@ -7,10 +7,22 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["COPY_BYTES", "COPY_FILES", "Build", "copy_of", "make_tree", "trivial"]
+__all__ = [
+    "COPY_BYTES",
+    "COPY_FILES",
+    "QUARRY",
+    "Build",
+    "between",
+    "copy_of",
+    "large_file",
+    "make_tree",
+    "trivial",
+]
 
 COPY_FILES = 20_000
 COPY_BYTES = 100_000_000
+QUARRY = "obuild-test/quarry"
+"""The image that copies between builds take from."""
 
 _RUNS = 10
 
@@ -44,6 +56,29 @@ def copy_of(folder: Path, context: Path) -> Build:
     """A copy of a whole tree."""
     spec = ["((from busybox) (copy (src .) (dst /tree/)))"]
     return _write(folder, spec, ["FROM busybox", "COPY . /tree/"], context, snapshots=1)
+
+
+def between(folder: Path) -> Build:
+    """A copy of a whole tree from another build, which is an image that is there: ``QUARRY``."""
+    spec = [f"((build quarry ((from {QUARRY})))"]
+    spec += ["(from busybox) (copy (from (build quarry)) (src tree) (dst /tree/)))"]
+    lines = [f"FROM {QUARRY} AS quarry", "FROM busybox", "COPY --from=quarry /tree /tree/"]
+    return _write(folder, spec, lines, _empty(folder), snapshots=2)
+
+
+def large_file(folder: Path, nonce: int) -> Build:
+    """A copy of one file of 5 GB, almost all of it holes, from another build."""
+    name = f"large-{nonce}"
+    spec = [f"((build quarry ((from {QUARRY})))"]
+    spec += [f"(from busybox) (copy (from (build quarry)) (src large) (dst /{name})))"]
+    lines = [f"FROM {QUARRY} AS quarry", "FROM busybox", f"COPY --from=quarry /large /{name}"]
+    return _write(folder, spec, lines, _empty(folder), snapshots=2)
+
+
+def _empty(folder: Path) -> Path:
+    context = folder / "empty"
+    context.mkdir(exist_ok=True)
+    return context
 
 
 def make_tree(folder: Path, nonce: int) -> Path:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from obuild.context import BuildContext, StatKey
 from obuild.errors import SourceError
-from obuild.ir.manifest import Dir, File, Manifest
+from obuild.ir.manifest import Attributes, Dir, File, Manifest, walk
 from obuild.ir.ops import UnixUser
 from obuild.sexp import quote
 from obuild.source import decode
@@ -180,3 +180,24 @@ def test_twenty_thousand_files_in_one_folder(tmp_path: Path) -> None:
     # Far above what it takes, far below what a quadratic walk would.
     assert cold < 6
     assert warm < 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_attributes_where_they_are_asked_for(tmp_path: Path) -> None:
+    make_tree(tmp_path, [(b"d", "dir", b""), (b"d/f", "file", b"x"), (b"d/l", "symlink", b"/etc")])
+    for name, uid, mode in (("d", 1, 0o2750), ("d/f", 2, 0o4711), (".", 3, 0o1777)):
+        os.chown(tmp_path / name, uid, uid + 10)
+        (tmp_path / name).chmod(mode)
+    os.chown(tmp_path / "d" / "l", 4, 14, follow_symlinks=False)
+    context = BuildContext(str(tmp_path))
+    made = context.manifest(".", (), attributes=True)
+    assert {node.path: node.attributes for node in walk(made)} == {
+        "": Attributes(0o1777, 3, 13),
+        "d": Attributes(0o2750, 1, 11),
+        "d/f": Attributes(0o4711, 2, 12),
+        "d/l": Attributes(0o777, 4, 14),
+    }
+    assert made == context.manifest(".", ())
+    assert all(node.attributes is None for node in walk(context.manifest(".", ())))
+    link = context.manifest("d/l", (), attributes=True)
+    assert link.attributes == Attributes(0o777, 4, 14)

@@ -169,16 +169,19 @@ def test_many_long_names(tmp_path: Path) -> None:
     assert ask(tmp_path, ".", attributes=True).stdout == lines_of(tmp_path, ".", attributes=True)
 
 
-def test_a_deep_tree(tmp_path: Path) -> None:
-    """Deeper than the longest path that the system takes: 1,000 levels, names of 8 bytes."""
+@pytest.mark.parametrize(
+    ("depth", "name"), [(400, "deep' down \n"), pytest.param(1000, "d", marks=pytest.mark.slow)]
+)
+def test_a_deep_tree(depth: int, name: str, tmp_path: Path) -> None:
+    """Also where paths are longer than the system takes: 400 levels of 12 bytes."""
     fd = os.open(tmp_path, os.O_RDONLY)
-    for depth in range(1000):
-        os.mkdir("down'ard", dir_fd=fd)
-        if depth % 90 == 0:
+    for level in range(depth):
+        os.mkdir(name, dir_fd=fd)
+        if level % 38 == 0:
             os.symlink("x", "a", dir_fd=fd)
             os.close(os.open("z", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
-            os.close(os.open("z z", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
-        below = os.open("down'ard", os.O_RDONLY, dir_fd=fd)
+            os.close(os.open("z\n", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+        below = os.open(name, os.O_RDONLY, dir_fd=fd)
         os.close(fd)
         fd = below
     os.close(fd)
@@ -190,7 +193,15 @@ def test_a_deep_tree(tmp_path: Path) -> None:
         assert write_manifest(read, attributes=True).encode() == done.stdout[:-1]
     finally:
         # Python's own removal does not get down so far.
-        subprocess.run(["rm", "-rf", str(tmp_path / "down'ard")], check=True)
+        subprocess.run(["rm", "-rf", str(tmp_path / name)], check=True)
+
+
+def test_a_source_far_down(tmp_path: Path) -> None:
+    (tmp_path / "/".join(["-a b"] * 100)).mkdir(parents=True)
+    source = "//./".join(["-a b"] * 100)
+    assert ask(tmp_path, source).stdout == lines_of(tmp_path, source)
+    done = ask(tmp_path, f"{source}/gone")
+    assert done.stderr == f'Source path "{source}/gone" not found'.encode()
 
 
 def test_large_files_and_small_ones_stand_in_their_places(tmp_path: Path) -> None:

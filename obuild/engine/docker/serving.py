@@ -46,6 +46,15 @@ class Serving:
         self.heard = bytearray()
         """What the tools said on standard error besides their answers, the last of it."""
 
+    def await_tools(self) -> None:
+        """Raises ``ToolsMissing`` also for a Bash that does anything else than its script."""
+        try:
+            status, words = self.answer()
+        except SourceError as error:
+            raise ToolsMissing(error.message) from None
+        if status:
+            raise ToolsMissing(words)
+
     def ask(self, *words: bytes) -> None:
         self._send(b"".join(word + b"\0" for word in words))
 
@@ -165,7 +174,10 @@ class Serving:
         del raw[:position]
 
     def _ended(self) -> SourceError:
-        return untrue("its tools ended in the middle", self.heard.decode("utf-8", "replace"))
+        """What came last may be the answer of a tool that failed, or words of its own."""
+        parts = bytes(self._data[-_LONGEST_WORDS:]).split(b"\0")
+        words = parts[-2] if len(parts) > 3 and parts[-3].isdigit() else bytes(self.heard)
+        return untrue("its tools ended in the middle", words.decode("utf-8", "replace"))
 
 
 def untrue(what: str, words: str = "") -> SourceError:
@@ -199,9 +211,7 @@ def begin(daemon: Daemon, container: str, cancel: Event) -> Iterator[Serving]:
             plain.settimeout(_LOOK)
             connection.patiently(lambda starter: starter.start(container), cancel)
             serving = Serving(plain, cancel, connection.ping)
-            status, words = serving.answer()
-            if status:
-                raise ToolsMissing(words)
+            serving.await_tools()
             yield serving
         finally:
             owner.close()

@@ -6,26 +6,22 @@ standard input, which this process holds, so it ends when the process does. Meas
 20,000 files, 100 MB: tar 0.5-1.2 s, the daemon's archive endpoint 2.9-3.8 s. Where there are no
 tools, or the source has what Docker itself puts into containers, the endpoint is read.
 
-Either way the files are checked as they pass: kind, name, link target and digest must be those
-of the manifest.
+Either way the files are checked as they pass (``sourcefiles``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from hashlib import sha256
 from itertools import count
+from secrets import token_hex
 from threading import Event
-from typing import Protocol
 
 from obuild.context import refusals
-from obuild.context.headers import DIRECTORY, REGULAR, SYMLINK, header, header_length, padding
-from obuild.context.placing import owner_of, place, preorder
+from obuild.context.placing import owner_of
 from obuild.engine import Capabilities
 from obuild.engine.docker import command
 from obuild.engine.docker.archived import Archived, is_docker_s
-from obuild.engine.docker.archives import gather
 from obuild.engine.docker.config import cleared, needs_clearing
 from obuild.engine.docker.connection import DaemonError
 from obuild.engine.docker.daemon import Daemon
@@ -34,26 +30,13 @@ from obuild.engine.docker.libexec import Libexec
 from obuild.engine.docker.mounts import host_config
 from obuild.engine.docker.served import Served
 from obuild.engine.docker.serving import ToolsMissing, begin, untrue
+from obuild.engine.docker.sourcefiles import Reader, SourceFiles
 from obuild.engine.docker.thinload import ThinLoads
 from obuild.engine.docker.tools import linux_tools, serving_config, shown
-from obuild.errors import SourceError
-from obuild.ir.manifest import Attributes, Dir, File, Manifest, Symlink
+from obuild.ir.manifest import Manifest
 from obuild.ir.ops import User
-from obuild.source import encode
 
-__all__ = ["OpenSource", "SourceFiles", "Sources"]
-
-
-class _Reader(Protocol):
-    """Two ways to the files of a snapshot; see ``Archived`` for the methods."""
-
-    def manifest(self, sources: Sequence[str], exclude: Sequence[str]) -> tuple[Manifest, ...]: ...
-
-    def sizes(self, files: Sequence[File]) -> list[int]: ...
-
-    def members(
-        self, tops: Sequence[Sequence[Manifest]], sizes: Sequence[int]
-    ) -> Iterator[tuple[int, Iterator[bytes]]]: ...
+__all__ = ["OpenSource", "Sources"]
 
 
 class Sources:
@@ -73,7 +56,7 @@ class Sources:
         self._thin = thin
         self._libexec = libexec
         self._capabilities = capabilities
-        self._visit = visit or "none"
+        self._visit = visit or token_hex(8)
         self._numbers = count(1)
 
     @contextmanager
@@ -102,7 +85,7 @@ class Sources:
             self._thin.load(temporary, image, self._images.facts(key), cleared(config))
             yield temporary
 
-    def archived(self, stack: ExitStack, image: str, cancel: Event) -> _Reader:
+    def archived(self, stack: ExitStack, image: str, cancel: Event) -> Reader:
         """Through the archive endpoint; the container goes with the stack."""
         name = self.new_name()
         config = {"Image": image, "Entrypoint": ["obuild"], "HostConfig": host_config("none")}
@@ -111,7 +94,7 @@ class Sources:
         stack.enter_context(self._daemon.temporary_container(name))
         return Archived(self._daemon, name, cancel)
 
-    def served(self, stack: ExitStack, key: str, image: str, cancel: Event) -> _Reader:
+    def served(self, stack: ExitStack, key: str, image: str, cancel: Event) -> Reader:
         """By the tools of the guest. Raises ``ToolsMissing``."""
         name = self.new_name()
         tools, volume = linux_tools(), self._libexec.ensure_volume()
@@ -142,7 +125,7 @@ class _Ways:
         self._cancel = cancel
         self._image: str | None = None
 
-    def first(self, paths: Sequence[str]) -> _Reader:
+    def first(self, paths: Sequence[str]) -> Reader:
         """For sources at these clean paths."""
         image = self._quiet()
         if self._sources.has_archives and any(is_docker_s(path) for path in paths):
@@ -152,7 +135,7 @@ class _Ways:
         except ToolsMissing as missing:
             return self.other(missing)
 
-    def other(self, missing: ToolsMissing) -> _Reader:
+    def other(self, missing: ToolsMissing) -> Reader:
         """Where the guest has not what it needs. Raises ``SourceError`` if there is none."""
         if not self._sources.has_archives:
             raise untrue("its bash, coreutils or tar are missing", str(missing)) from None
@@ -170,7 +153,7 @@ class OpenSource:
 
     def __init__(self, ways: _Ways):
         self._ways = ways
-        self._reader: _Reader | None = None
+        self._reader: Reader | None = None
 
     def manifest(self, sources: Sequence[str], exclude: Sequence[str]) -> tuple[Manifest, ...]:
         """See ``obuild.engine.Source``."""
@@ -189,104 +172,7 @@ class OpenSource:
         paths = [top.path for top in manifests]
         return SourceFiles(lambda: self._of(paths), manifests, destination, owner_of(user))
 
-    def _of(self, paths: Sequence[str]) -> _Reader:
+    def _of(self, paths: Sequence[str]) -> Reader:
         if self._reader is None:
             self._reader = self._ways.first(paths)
         return self._reader
-
-
-class SourceFiles:
-    """What a copy puts into a guest; see ``obuild.engine.Files``. Owners and modes are those
-    of a copy from the build context."""
-
-    directory: bool
-
-    def __init__(
-        self,
-        reader: Callable[[], _Reader],
-        manifests: Sequence[Manifest],
-        destination: str,
-        owner: tuple[int, int],
-    ):
-        self.directory = destination.endswith("/")
-        if not self.directory and len(manifests) != 1:
-            raise ValueError("several sources need a destination that ends in a slash")
-        self._reader = reader
-        self._manifests = manifests
-        self._owner = owner
-        self._sizes: list[int] | None = None
-
-    def names(self, root: bytes) -> Iterator[bytes]:
-        """See ``obuild.engine.Measured``."""
-        return (name for _, name in self._placed(root))
-
-    def length(self, root: bytes) -> int:
-        """See ``obuild.engine.Measured``."""
-        sizes = iter(self._measured())
-        total = 0
-        for item, name in self._placed(root):
-            size = next(sizes) if isinstance(item, File) else 0
-            target = encode(item.target) if isinstance(item, Symlink) else b""
-            folder = isinstance(item, Dir)
-            total += header_length(len(name) + folder, len(target)) + size + -size % 512
-        return total
-
-    def tar(self, root: bytes) -> Iterator[bytes]:
-        """See ``obuild.engine.Files``."""
-        return gather(self._members(root))
-
-    def _members(self, root: bytes) -> Iterator[bytes]:
-        sizes = self._measured()
-        tops = [list(preorder(top)) for top in self._manifests]
-        sent, wanted = self._reader().members(tops, sizes), iter(sizes)
-        for item, name in self._placed(root):
-            mtime, content = next(sent)
-            size = next(wanted) if isinstance(item, File) else 0
-            yield self._header(item, name, mtime, size)
-            if isinstance(item, File):
-                yield from _checked(item, content)
-                yield padding(size)
-        for _ in sent:  # the end, and the status of the tools
-            raise untrue("its tar sends more than it was asked for")
-
-    def _placed(self, root: bytes) -> Iterator[tuple[Manifest, bytes]]:
-        for top in self._manifests:
-            name = encode(top.path.rpartition("/")[2])
-            target = root
-            if self.directory:
-                target = root + b"/" + name if root and name else root + name
-            yield from place(top, target)
-
-    def _header(self, item: Manifest, name: bytes, mtime: int, size: int) -> bytes:
-        if not name and not isinstance(item, Dir):
-            raise SourceError(
-                f"{refusals.show(item.path)} cannot become the root of the guest",
-                hint="Give the destination a name, or a slash at its end.",
-            )
-        match item:
-            case Dir():
-                attributes = Attributes(0o755, *self._owner)
-                return header((name or b".") + b"/", DIRECTORY, attributes, mtime=mtime)
-            case Symlink():
-                attributes, target = Attributes(0o777, *self._owner), encode(item.target)
-                return header(name, SYMLINK, attributes, mtime=mtime, target=target)
-            case File():
-                attributes = Attributes(0o755 if item.executable else 0o644, *self._owner)
-                return header(name, REGULAR, attributes, mtime=mtime, size=size)
-
-    def _measured(self) -> list[int]:
-        """The size of each file, in order."""
-        if self._sizes is None:
-            items = (item for top in self._manifests for item in preorder(top))
-            files = [item for item in items if isinstance(item, File)]
-            self._sizes = self._reader().sizes(files) if files else []
-        return self._sizes
-
-
-def _checked(item: File, content: Iterator[bytes]) -> Iterator[bytes]:
-    digest = sha256()
-    for piece in content:
-        digest.update(piece)
-        yield piece
-    if digest.hexdigest() != item.digest:
-        raise untrue(f"{refusals.show(item.path)} is not what its manifest says")
