@@ -142,8 +142,9 @@ def site(
     api = client.connect(engine_under_test.host)
     store = folder / "store"
     yield Site(obuild, api, leftovers.prefix_of(store).removesuffix("-"), folder)
-    obuild("clean", f"--store=docker:{store}")
+    cleaned = obuild("clean", f"--store=docker:{store}")
     api.close()
+    assert cleaned.returncode == 0, cleaned.stderr
 
 
 @pytest.mark.parametrize("name", _FOLLOWED)
