@@ -26,8 +26,8 @@ from obuild.errors import (
     StoreError,
 )
 from obuild.events import EngineCalled
-from obuild.progress.calls import shell_line
 from obuild.events import Event as AnyEvent
+from obuild.progress.calls import shell_line
 from tests.engine.bases import Steps, TreeFiles, folder, key_of, plain
 from tests.engine.conftest import names_of
 from tests.engine.proxy import Proxy
