@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tests.setup import client, images
 
@@ -47,8 +48,10 @@ def objects(host: str) -> set[tuple[str, str]]:
 def remove(host: str, which: Iterable[tuple[str, str]]) -> None:
     """Remove such objects, containers first, images that others stand on last."""
     api = client.connect(host)
+    wanted = list(which)
     try:
-        for kind, name in sorted(which, key=lambda entry: _KINDS.index(entry[0])):
+        images = {_id(api, name) for kind, name in wanted if kind == "image"}
+        for kind, name in sorted(wanted, key=lambda entry: _KINDS.index(entry[0])):
             if kind == "container":
                 api.remove_container(name, force=True, v=True)
             elif kind == "volume":
@@ -57,8 +60,18 @@ def remove(host: str, which: Iterable[tuple[str, str]]) -> None:
                 api.remove_network(name)
             else:
                 api.remove_image(name, force=True)
+        # In containerd's store one that others stood on lives on without a name.
+        for image in images - {None}:
+            if image in {row["Id"] for row in api.images(filters={"dangling": True})}:
+                api.remove_image(image, force=True)
     finally:
         api.close()
+
+
+def _id(api: Any, name: str) -> str | None:
+    """The id of an image, None if it has gone meanwhile."""
+    rows = api.images(name=name.removesuffix(":latest"))
+    return str(rows[0]["Id"]) if rows else None
 
 
 def _name(container: dict[str, list[str]]) -> str:
