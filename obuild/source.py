@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from obuild.values import Value, field
 
-__all__ = ["Place", "Text", "decode", "encode"]
+__all__ = ["Place", "Text", "decode", "encode", "readable"]
 
 _MAX_EXCERPT = 160
 
@@ -71,6 +71,11 @@ class Place(Value):
         line = (before + marked + after)[:_MAX_EXCERPT].rstrip()
         carets = max(1, min(len(marked), len(line) - len(before)))
         return line, " " * len(before) + "^" * carets
+
+
+def readable(text: str) -> str:
+    """The text for a person, or for JSON: bytes that are not UTF-8 become U+FFFD."""
+    return encode(text).decode("utf-8", "replace")
 
 
 def _printable(data: bytes) -> str:

@@ -50,7 +50,7 @@ def remove(host: str, which: Iterable[tuple[str, str]]) -> None:
     api = client.connect(host)
     wanted = list(which)
     try:
-        images = {_id(api, name) for kind, name in wanted if kind == "image"}
+        images = {known for kind, name in wanted if kind == "image" and (known := _id(api, name))}
         for kind, name in sorted(wanted, key=lambda entry: _KINDS.index(entry[0])):
             if kind == "container":
                 api.remove_container(name, force=True, v=True)
@@ -61,7 +61,7 @@ def remove(host: str, which: Iterable[tuple[str, str]]) -> None:
             else:
                 api.remove_image(name, force=True)
         # In containerd's store one that others stood on lives on without a name.
-        for image in images - {None}:
+        for image in images:
             if image in {row["Id"] for row in api.images(filters={"dangling": True})}:
                 api.remove_image(image, force=True)
     finally:

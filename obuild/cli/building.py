@@ -11,6 +11,7 @@ from obuild.context import BuildContext, NoDigestCache
 from obuild.errors import ObuildError
 from obuild.events import Emit, Warned
 from obuild.executor.execute import Executor, Result
+from obuild.executor.flags import unhurried
 from obuild.executor.inputs import Inputs, Options
 from obuild.progress import Renderer
 from obuild.store import Store
@@ -73,7 +74,7 @@ def _build(
         lambda visit: docker_engine(
             store.prefix,
             emit,
-            lock=store.lock,
+            lock=unhurried(store.lock),
             visit=visit,
             jobs=request.options.jobs,
             verbose=request.verbose,

@@ -14,7 +14,7 @@ from obuild.events import EngineCalled, Event, Warned
 from obuild.executor.opening import open_engine
 from obuild.progress.calls import shell_line
 from obuild.progress.output import clean_lines
-from obuild.source import encode
+from obuild.source import readable
 from obuild.store import Store
 
 __all__ = ["find_key", "open_both", "open_store", "shown", "size_text"]
@@ -74,7 +74,7 @@ def shown(text: str | None) -> str:
     """A title on one line, nothing in it that acts on a terminal."""
     if text is None:
         return "(no record: built by OBuilder, or before the database was lost)"
-    plain = encode(text).decode("utf-8", "replace")
+    plain = readable(text)
     return "".join(c if c.isprintable() else " " for c in plain)
 
 

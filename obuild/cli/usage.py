@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from obuild.engine import CacheVolume, Engine
-from obuild.source import encode
+from obuild.source import readable
 from obuild.store import Store
 from obuild.values import Value
 
@@ -68,7 +68,7 @@ def measure(store: Store, engine: Engine) -> Usage:
         base = record.kind == "base" if record else parent is None
         own = total if base or parent is None else total - totals.get(parent, 0)
         steps.append(StepSize(row.id, max(own, 0), total, base))
-    titles = {key: encode(r.title).decode("utf-8", "replace") for key, r in records.items()}
+    titles = {key: readable(r.title) for key, r in records.items()}
     return Usage(
         tuple(steps),
         titles,

@@ -7,11 +7,23 @@ the end, base-256 numbers where octal digits do not suffice (sizes from 8 GiB, t
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from obuild.ir.manifest import Attributes
 
-__all__ = ["BLOCK", "DIRECTORY", "REGULAR", "SYMLINK", "header", "header_length", "padding"]
+__all__ = [
+    "BLOCK",
+    "DIRECTORY",
+    "REGULAR",
+    "SYMLINK",
+    "gather",
+    "header",
+    "header_length",
+    "padding",
+]
 
 BLOCK = 512
+_GATHERED = 1 << 19
 REGULAR = b"0"
 SYMLINK = b"2"
 DIRECTORY = b"5"
@@ -88,3 +100,17 @@ def _number(value: int, width: int) -> bytes:
         return b"%0*o\0" % (digits, value)
     sign = b"\x80" if value >= 0 else b"\xff"
     return sign + value.to_bytes(digits, "big", signed=True)
+
+
+def gather(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in larger pieces: a socket takes as long for 512 bytes as for 64 KiB."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= _GATHERED:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)

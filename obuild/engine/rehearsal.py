@@ -41,8 +41,9 @@ def _silent(_: RunStep) -> tuple[bytes, int]:
 
 class RehearsalEngine:
     """``images`` are the base images by name; ``performed`` tells what was executed; what a
-    snapshot gives to copies is in ``trees``, by its key. A command in ``talk`` prints as it
-    goes: its function is given the key and the step's output."""
+    snapshot gives to copies is in ``trees``, by its key, and ``opened`` counts how often one
+    was opened. A command in ``talk`` prints as it goes: its function is given the key and the
+    step's output."""
 
     capabilities = Capabilities("rehearsal", "linux")
 
@@ -51,6 +52,7 @@ class RehearsalEngine:
         self.script = script
         self.performed: list[Action] = []
         self.trees: dict[str, Source] = {}
+        self.opened = 0
         self.talk: dict[str, Callable[[str, Output], None]] = {}
         self.names: dict[str, str] = {}
         self.restored: list[str] = []
@@ -140,6 +142,7 @@ class RehearsalEngine:
     def source(self, key: str, cancel: Cancel) -> Iterator[Source]:  # noqa: ARG002
         if key not in self._snapshots:
             raise EngineError(f"the snapshot {key} is gone")
+        self.opened += 1
         yield self.trees[key]
 
     def caches(self) -> Sequence[CacheVolume]:

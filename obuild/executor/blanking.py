@@ -8,6 +8,8 @@ from collections.abc import Iterable
 __all__ = ["BLANK", "Blanking"]
 
 BLANK = b"***"
+_SHORTEST_LINE = 16
+"""A line of a value, as a key's: shorter ones may be words of any text."""
 _SHORTEST = 4
 """Shorter values would blank half of any text, and tell more by that than they hide."""
 
@@ -15,12 +17,13 @@ _SHORTEST = 4
 class Blanking:
     """Blanks known values in a stream of bytes, however it is cut into pieces.
 
-    ``values`` are the secrets of the whole build; of each, the value itself and the value
-    without the white space at its ends, which is how commands mostly print it.
+    ``values`` are the secrets of the whole build; of each, the value itself, the value
+    without the white space at its ends, which is how commands mostly print it, and each long
+    line of it.
     """
 
     def __init__(self, values: Iterable[bytes]):
-        found = {form for value in values for form in (value, value.strip())}
+        found = {form for value in values for form in _forms(value)}
         # The longest first: a value may be the beginning of another.
         self._values = sorted((v for v in found if len(v) >= _SHORTEST), key=len, reverse=True)
         self._pattern = re.compile(b"|".join(map(re.escape, self._values)))
@@ -49,6 +52,11 @@ class Blanking:
     def _beginning(self, text: bytes) -> int:
         """The length of the longest end of ``text`` that begins one of the values."""
         return max(_overlap(text, value) for value in self._values)
+
+
+def _forms(value: bytes) -> Iterable[bytes]:
+    lines = [line.strip() for line in value.splitlines()]
+    return value, value.strip(), *(line for line in lines if len(line) >= _SHORTEST_LINE)
 
 
 def _overlap(text: bytes, value: bytes) -> int:

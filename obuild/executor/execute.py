@@ -9,12 +9,13 @@ from threading import RLock
 
 from obuild.engine import Cancel, Engine
 from obuild.errors import EngineError
-from obuild.events import BuildFinished, Emit
+from obuild.events import BuildFinished, Emit, Warned
 from obuild.executor.flags import Stop
 from obuild.executor.inputs import Inputs
 from obuild.executor.lookup import Glance, Lookup
 from obuild.executor.opening import open_engine
 from obuild.executor.perform import Performer
+from obuild.executor.retries import retried
 from obuild.executor.seal import seal
 from obuild.executor.walk import Ended, Walk
 from obuild.ir.ops import Build
@@ -121,7 +122,13 @@ class Executor:
                 self._stop,
             )
             ended = walk.run(build.target)
-            image_id = self._finish(ended, walk)
+            # What it does can be done again.
+            image_id = retried(
+                lambda: self._finish(ended, walk),
+                lambda what: self._emit(Warned(what)),
+                self._stop,
+                self._inputs.options.pauses,
+            )
             key = ended.key
             return Result(key, image_id)
         finally:

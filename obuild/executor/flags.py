@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from threading import Event
 
-__all__ = ["Stop"]
+__all__ = ["Stop", "unhurried"]
 
 _SLICE = 0.05
 
@@ -28,6 +30,17 @@ class Stop(Event):
             self._limit = seconds
             self._end = time.monotonic() + seconds
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The time does not run meanwhile. For the thread that does the step."""
+        end, began = self._end, time.monotonic()
+        self._end = None
+        try:
+            yield
+        finally:
+            if end is not None:
+                self._end = end + time.monotonic() - began
+
     @property
     def overdue(self) -> float | None:
         """The seconds that were allowed, if nothing but their end stopped this."""
@@ -49,3 +62,19 @@ class Stop(Event):
                 return self.is_set()
             super().wait(left)
         return True
+
+
+_Lock = Callable[[str, Event, Callable[[], None]], AbstractContextManager[None]]
+
+
+def unhurried(lock: _Lock) -> _Lock:
+    """The same lock, but the time of a step does not run while it waits for it."""
+
+    @contextmanager
+    def hold(name: str, cancel: Event, waiting: Callable[[], None]) -> Iterator[None]:
+        with ExitStack() as stack:
+            with cancel.paused() if isinstance(cancel, Stop) else nullcontext():
+                stack.enter_context(lock(name, cancel, waiting))
+            yield
+
+    return hold

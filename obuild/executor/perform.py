@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Lock, Semaphore
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from obuild.engine import Action, Engine
 from obuild.errors import BuildError, Cancelled, ObuildError, StepFailed, StoreError
@@ -34,7 +34,9 @@ from obuild.values import Value, replace
 if TYPE_CHECKING:
     from obuild.executor.explanation import Explainer
 
-__all__ = ["Performer", "Task"]
+__all__ = ["Performer", "Task", "late"]
+
+_T = TypeVar("_T")
 
 
 _OTHER_CAUSES = (126, 127, 137)
@@ -128,7 +130,7 @@ class Performer:
             else:
                 self._perform(task, began)
         except ObuildError as raised:
-            error = self._late(task, raised)
+            error = late(task.stop, raised)
             if isinstance(error, StepFailed) and error.status not in _OTHER_CAUSES:
                 error.hint = error.hint or task.if_it_fails
             self._failed(task, error, time.monotonic() - began)
@@ -201,7 +203,8 @@ class Performer:
         try:
             with self._store.lock(task.key, task.stop, following.begin, following.go_on):
                 # The engine first, as OBuilder does: `-v` then shows the same questions.
-                if engine.exists(task.key) and self._store.row(task.key) is not None:
+                there = self._patiently(task, lambda: engine.exists(task.key))
+                if there and self._store.row(task.key) is not None:
                     following.finish()
                     # Under the lock, so that it is not pruned under this build.
                     self._store.use(task.key, {task.key: task.parent} if task.parent else None)
@@ -228,9 +231,6 @@ class Performer:
         self._emit(StepExplained(task.number, self._explainer.reasons(task)))
 
     def _try(self, task: Task, engine: Engine) -> None:
-        def say(what: str) -> None:
-            self._emit(Warned(what, str(task.place) if task.place else None))
-
         def put_right() -> None:
             engine.sweep(lambda name: name != task.key and self._store.alive(name))
             engine.delete([task.key])  # made by a commit of which nobody heard the end
@@ -238,9 +238,15 @@ class Performer:
         if self._store.record(task.key) is not None:
             # Announced, but without a row: whoever began it since this build was opened died.
             put_right()
-        retried(
-            lambda: self._execute(task, engine), say, task.stop, self._options.pauses, put_right
-        )
+        self._patiently(task, lambda: self._execute(task, engine), put_right)
+
+    def _patiently(
+        self, task: Task, work: Callable[[], _T], before: Callable[[], None] = lambda: None
+    ) -> _T:
+        def say(what: str) -> None:
+            self._emit(Warned(what, str(task.place) if task.place else None))
+
+        return retried(work, say, task.stop, self._options.pauses, before)
 
     def _execute(self, task: Task, engine: Engine) -> None:
         began = time.monotonic()
@@ -296,16 +302,6 @@ class Performer:
                 self._emit(StepOutput(task.number, data, replayed=True))
         self._emit(StepHit(task.number, task.key, time.monotonic() - began))
 
-    def _late(self, task: Task, error: ObuildError) -> ObuildError:
-        """A step that its own deadline stopped has failed; nobody cancelled it."""
-        limit = task.stop.overdue if isinstance(error, Cancelled) else None
-        if limit is None:
-            return error
-        return BuildError(
-            f"the step was not done after {limit:g} s, and was stopped",
-            hint="--step-timeout sets the time that each step may take",
-        )
-
     def _failed(self, task: Task, error: ObuildError, seconds: float) -> None:
         process = error if isinstance(error, StepFailed) else None
         self._emit(
@@ -321,3 +317,14 @@ class Performer:
                 excerpt=task.place.excerpt() if task.place else None,
             )
         )
+
+
+def late(stop: Stop, error: ObuildError) -> ObuildError:
+    """A step that its own deadline stopped has failed; nobody cancelled it."""
+    limit = stop.overdue if isinstance(error, Cancelled) else None
+    if limit is None:
+        return error
+    return BuildError(
+        f"the step was not done after {limit:g} s, and was stopped",
+        hint="--step-timeout sets the time that each step may take",
+    )

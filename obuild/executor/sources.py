@@ -22,24 +22,41 @@ class OtherBuild:
     """The snapshot of another build, for one copy. It is opened when it is first needed."""
 
     def __init__(
-        self, store: Store, inputs: Inputs, key: str, step: CopyStep, source: Callable[[], Source]
+        self,
+        store: Store,
+        inputs: Inputs,
+        key: str,
+        step: CopyStep,
+        source: Callable[[], Source],
+        reopen: Callable[[], None],
     ):
         self._store = store
         self._inputs = inputs
         self._key = key
         self._step = step
         self._source = source
+        self._reopen = reopen
+        self._given = False
 
-    def manifests(self, turn: Callable[[], AbstractContextManager[None]]) -> tuple[Manifest, ...]:
+    def manifests(
+        self,
+        turn: Callable[[], AbstractContextManager[None]],
+        patiently: Callable[
+            [Callable[[], tuple[Manifest, ...]], Callable[[], None]], tuple[Manifest, ...]
+        ],
+    ) -> tuple[Manifest, ...]:
         """The manifests of the copy's sources, the last source first: so they stand in
         OBuilder's keys. Only reading them takes a ``turn``. Raises ``SourceError``."""
         found = self._inputs.manifests_of(self._key, self._step)
         if found is not None:
             return found
         with turn():
-            return self._read()
+            return patiently(self._read, self._reopen)
 
     def files(self, manifests: tuple[Manifest, ...]) -> Files:
+        if self._given:
+            self._reopen()  # the engine was away, and what was open is of no use
+        self._given = True
         return self._source().files(manifests, self._step.destination, self._step.user)
 
     def _read(self) -> tuple[Manifest, ...]:
@@ -72,4 +89,4 @@ def open_build(
                 known.append(stack.enter_context(engine().source(key, cancel)))
             return known[0]
 
-        yield OtherBuild(store, inputs, key, step, source)
+        yield OtherBuild(store, inputs, key, step, source, known.clear)

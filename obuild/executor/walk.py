@@ -7,20 +7,22 @@ from itertools import count
 from threading import Event
 
 from obuild.engine import Engine, Import, PutFiles, ResolvedImage, RunCommand
-from obuild.errors import ImageError
+from obuild.errors import ImageError, ObuildError
 from obuild.events import Emit, Heading, StageFinished, StageStarted, Warned
 from obuild.executor.flags import Stop
 from obuild.executor.inputs import Inputs, Prepared
-from obuild.executor.perform import Performer, Task
+from obuild.executor.perform import Performer, Task, late
 from obuild.executor.retries import retried
 from obuild.executor.sources import OtherBuild, open_build
 from obuild.executor.stages import NestedBuild, SideBySide
+from obuild.ir.manifest import Manifest
 from obuild.ir.ops import Base, Op, Stage
 from obuild.ir.printing import heading, heading_of_base, one_line
 from obuild.ir.steps import CopyStep, RunStep
 from obuild.keys import base_preimage, kept, key_of, pinned
 from obuild.platforms import Platform
 from obuild.scope import Scope, apply, start
+from obuild.source import Place
 from obuild.store import Store
 from obuild.values import Value, replace
 
@@ -128,7 +130,18 @@ class Walk:
         source = build.key(self._stop)
         stop = Stop(self._stop)
         with open_build(self._store, self._engine, self._inputs, source, step, stop) as other:
-            manifests = other.manifests(lambda: self._performer.turn(stop))
+
+            def patiently(
+                read: Callable[[], tuple[Manifest, ...]], reopen: Callable[[], None]
+            ) -> tuple[Manifest, ...]:
+                return retried(
+                    read, self._say_at(step.place), stop, self._inputs.options.pauses, reopen
+                )
+
+            try:
+                manifests = other.manifests(lambda: self._performer.turn(stop), patiently)
+            except ObuildError as error:
+                raise late(stop, error).at(step.place) from error.__cause__
             prepared = self._inputs.prepare(parent, step, manifests)
             assert prepared is not None, "its manifests are known"
             task = self._task(op, step, prepared, parent, base, within, position, other, stop)
@@ -208,13 +221,13 @@ class Walk:
     ) -> ResolvedImage:
         """As ``_resolve``, for what is asked before there is a step, which has tries itself."""
 
-        def say(what: str) -> None:
-            self._emit(Warned(what, str(base.place) if base.place else None))
-
         def resolve() -> ResolvedImage:
             return self._resolve(base, number, pull=pull)
 
-        return retried(resolve, say, stop, self._inputs.options.pauses)
+        return retried(resolve, self._say_at(base.place), stop, self._inputs.options.pauses)
+
+    def _say_at(self, place: Place | None) -> Callable[[str], None]:
+        return lambda what: self._emit(Warned(what, str(place) if place else None))
 
     def _resolve(self, base: Base, number: int, *, pull: bool) -> ResolvedImage:
         try:

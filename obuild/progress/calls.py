@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from obuild.events import EngineCalled
-from obuild.source import encode
+from obuild.source import readable
 
 __all__ = ["log_line", "shell_line"]
 
@@ -16,19 +16,15 @@ def shell_line(call: EngineCalled) -> str:
         from shlex import join  # loads as long as the whole display
 
         parts.insert(0, join(call.words))
-    return _printable("  ".join(parts))
+    return readable("  ".join(parts))
 
 
 def log_line(call: EngineCalled) -> str:
     """What OBuilder logs of the same command: ``[INFO] Exec "docker" …``, with nothing escaped
     in the quotes. A call that OBuilder does not make is told in other words."""
     if call.answer:
-        return _printable(call.answer)
+        return readable(call.answer)
     if call.note:
         return f"obuild: [INFO] {shell_line(call)}"
     words = " ".join(f'"{word}"' for word in call.words)
-    return _printable(f"obuild: [INFO] Exec {words}")
-
-
-def _printable(text: str) -> str:
-    return encode(text).decode("utf-8", "replace")
+    return readable(f"obuild: [INFO] Exec {words}")

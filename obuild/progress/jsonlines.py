@@ -9,7 +9,7 @@ import time
 
 from obuild.events import Event, StepFailed, StepHit, StepOutput, StepSaved, Warned
 from obuild.progress.sink import Sink
-from obuild.source import encode
+from obuild.source import readable
 from obuild.values import names, replace
 
 __all__ = ["JsonForm"]
@@ -79,15 +79,11 @@ def _encode(name: str, value: object) -> dict[str, object]:
                 return {name: text}
             return {name: text, f"{name}_b64": base64.b64encode(value).decode("ascii")}
         case str():
-            return {name: _valid(value)}
+            return {name: readable(value)}
         case tuple():
-            return {name: [_valid(str(item)) for item in value]}
+            return {name: [readable(str(item)) for item in value]}
         case _:
             return {name: value}
-
-
-def _valid(text: str) -> str:
-    return encode(text).decode("utf-8", "replace")
 
 
 def _whole(data: bytes) -> int:

@@ -1,4 +1,4 @@
-"""A socket before a daemon's that can be made to say nothing any more."""
+"""A socket before a daemon's that can be made to say nothing any more, or to break off."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Proxy:
         self._path = os.path.join(self._folder.name, "docker.sock")
         self._running = threading.Event()
         self._running.set()
+        self._refused: bytes | None = None
         self._open: list[socket.socket] = []
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(self._path)
@@ -34,6 +35,10 @@ class Proxy:
 
     def freeze(self) -> None:
         self._running.clear()
+
+    def refuse(self, words: bytes) -> None:
+        """From now on a request with ``words`` in it ends its connection, unanswered."""
+        self._refused = words
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -68,6 +73,10 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
                 if not self._running.is_set():
+                    return
+                if self._refused is not None and self._refused in data:
+                    for end in (source, target):
+                        end.shutdown(socket.SHUT_RDWR)
                     return
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)

@@ -34,6 +34,7 @@ from tests import vectors
 from tests.engine.bases import ROOT, SHELL, Steps, key_of
 from tests.engine.conftest import names_of
 from tests.engine.dying import KEY
+from tests.engine.proxy import Proxy
 
 pytestmark = pytest.mark.engine
 
@@ -150,6 +151,48 @@ def test_what_a_run_writes_is_there_for_the_next_also_when_it_failed(
     with pytest.raises(StepFailed):
         run(engine, base, "cat /c/f; echo two >> /c/f; exit 3", cache("a"))
     assert run(engine, base, "cat /other/f", cache("a", "/other")) == b"one\ntwo\n"
+
+
+def test_a_fault_while_a_cache_is_kept_does_not_hide_a_failed_command(
+    engine_host: str, prefix: str, engine: DockerEngine, base: str, lock: Lock
+) -> None:
+    """Nor is it a fault that would have the command run again: that has failed."""
+    with Proxy(engine_host) as proxy:
+        broken = DockerEngine(prefix, host=proxy.host, lock=lock, emit=lambda _: None)
+        said: list[bytes] = []
+
+        def output(data: bytes) -> None:
+            said.append(data)
+            proxy.refuse(b"/volumes/create HTTP")
+
+        cache = Cache("kept", "/c")
+        cmd = "echo at work; echo x > /c/n; exit 3"
+        step = RunStep("/", ROOT, (), cmd, SHELL, (), caches=(cache,))
+        with pytest.raises(StepFailed, match="exit status 3"):
+            broken.execute(key_of("broken"), base, RunCommand(step), output, Event())
+        assert b"".join(said) == b"at work\n"
+        with pytest.raises(EngineError):
+            broken.close()
+    engine.sweep(lambda _: False)
+
+
+def test_an_owner_that_is_asked_for_counts_where_the_image_has_a_folder(
+    engine: DockerEngine, base: str, steps: Steps
+) -> None:
+    made = steps.run(base, "mkdir -p /home/u; chmod 700 /home/u; echo seed > /home/u/seed")
+    options = (("sharing", "shared"), ("uid", "1000"), ("gid", "1000"), ("mode", "0770"))
+    step = RunStep(
+        "/",
+        UnixUser(1000, 1000),
+        (),
+        "stat -c '%u:%g %a' /home/u; echo x > /home/u/x",
+        SHELL,
+        (),
+        caches=(Cache("owned", "/home/u", options),),
+    )
+    said: list[bytes] = []
+    engine.execute(key_of("owned"), made, RunCommand(step), said.append, Event())
+    assert b"".join(said) == b"1000:1000 770\n"
 
 
 def test_a_cancelled_run_changes_nothing(

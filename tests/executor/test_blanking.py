@@ -24,6 +24,12 @@ def test_short_values_stay() -> None:
     assert _blanked([b"abc", b"abc\n"], [b"abc\n abc"]) == b"*** abc"
 
 
+def test_the_lines_of_a_key_are_blanked_one_by_one() -> None:
+    key = b"-----BEGIN KEY-----\nQUJDREVGR0hJSktMTU5P\n-----END KEY-----\n"
+    shown = _blanked([key], [b"1: -----BEGIN KEY-----\n2: QUJDREVG", b"R0hJSktMTU5P\n"])
+    assert shown == b"1: ***\n2: ***\n"
+
+
 def test_the_longer_of_two_values_wins() -> None:
     assert _blanked([b"secret", b"secretary"], [b"secre", b"tary secret!"]) == b"*** ***!"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Event, Timer
 
 import pytest
@@ -12,7 +13,7 @@ from obuild.engine import Action, Cancel, Output, Snapshot, Waiting, unnoticed
 from obuild.engine.rehearsal import RehearsalEngine
 from obuild.errors import BuildError, Cancelled, EngineUnavailable, StepFailed
 from obuild.events import Warned
-from obuild.executor.flags import Stop
+from obuild.executor.flags import Stop, unhurried
 from obuild.executor.inputs import Options
 from obuild.executor.retries import retried
 from obuild.ir.steps import RunStep
@@ -151,3 +152,46 @@ def test_a_stop_that_ends_by_time_says_so() -> None:
     assert stop.overdue == 0.05
     stop.set()
     assert stop.overdue is None
+
+
+class Forgetful(RehearsalEngine):
+    """Away at the first question whether a snapshot exists, and at the first restore."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = self.tried = 0
+
+    def exists(self, key: str) -> bool:
+        self.asked += 1
+        if self.asked == 1:
+            raise _away()
+        return super().exists(key)
+
+    def restore(self, key: str, base: str) -> None:
+        self.tried += 1
+        if self.tried == 1:
+            raise _away()
+        super().restore(key, base)
+
+
+def test_faults_between_steps_and_at_the_end_cost_a_pause_too(stage: Stage) -> None:
+    stage.engine = Forgetful()
+    result = stage.build(options=SOON)
+    assert stage.engine.restored == [result.key]
+    assert len([e for e in stage.events if isinstance(e, Warned)]) == 2
+
+
+def test_the_time_of_a_step_does_not_run_while_it_waits_for_a_lock() -> None:
+    stop = Stop(Event())
+
+    @contextmanager
+    def slow(_name: str, cancel: Event, _waiting: Callable[[], None]) -> Iterator[None]:
+        time.sleep(0.2)
+        assert not cancel.is_set()
+        yield
+
+    stop.begin(0.1)
+    with unhurried(slow)("x", stop, lambda: None):
+        assert not stop.is_set()
+        assert stop.wait(5)
+        assert stop.overdue == 0.1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
 
 from obuild.engine import Files, PutFiles
-from obuild.errors import SourceError
+from obuild.errors import BuildError, Cancelled, EngineUnavailable, SourceError
+from obuild.events import Warned
 from obuild.executor.inputs import Options
 from obuild.ir.manifest import Attributes, File, Manifest
 from obuild.ir.ops import User
@@ -36,8 +38,18 @@ class Tree:
     def __init__(self, files: dict[str, tuple[bytes, int]]):
         self.files_by_name = files
         self.asked = 0
+        self.away = 0
+        self.slow = False
 
     def manifest(self, sources: Sequence[str], exclude: Sequence[str]) -> tuple[Manifest, ...]:  # noqa: ARG002
+        if self.away:
+            self.away -= 1
+            error = EngineUnavailable("the daemon does not answer")
+            error.passing = True
+            raise error
+        if self.slow:
+            time.sleep(0.15)
+            raise Cancelled("cancelled")  # as an engine does that looks at its flag
         self.asked += 1
         found = []
         for name in sources:
@@ -132,3 +144,24 @@ def test_a_build_that_fails_ends_who_waits_for_it(stage: Stage, tree: Tree) -> N
     with pytest.raises(Exception, match="status 4"):
         stage.build(SPEC, Options(jobs=2))
     assert tree.asked == 0
+
+
+def test_a_daemon_that_goes_away_while_files_are_read_costs_a_pause(
+    stage: Stage, tree: Tree
+) -> None:
+    tree.away = 2
+    stage.build(SPEC, Options(pauses=(0.01, 0.01)))
+    said = [e.message.partition(";")[2] for e in stage.events if isinstance(e, Warned)]
+    assert said == [" try 2 of 3 in 0.01 s", " try 3 of 3 in 0.01 s"]
+    assert stage.engine.opened == 3, "what was open is of no use any more"
+
+
+def test_files_that_take_too_long_to_be_read_are_a_failure_at_their_place(
+    stage: Stage, tree: Tree
+) -> None:
+    tree.slow = True
+    with pytest.raises(BuildError, match=r"not done after 0\.1 s") as caught:
+        stage.build(SPEC, Options(step_timeout=0.1))
+    assert caught.value.place is not None
+    assert caught.value.place.line == 2
+    assert caught.value.exit_code == 1

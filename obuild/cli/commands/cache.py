@@ -15,7 +15,7 @@ from obuild.cli.cancelling import Cancelling
 from obuild.cli.stored import open_both, shown, size_text
 from obuild.engine import CacheVolume, Cancel
 from obuild.errors import Cancelled, UsageError
-from obuild.source import decode, encode
+from obuild.source import decode, encode, readable
 
 __all__ = ["EPILOG", "register", "run"]
 
@@ -206,7 +206,7 @@ def _text(id: str) -> str:
 
 def _row(cache: CacheVolume) -> dict[str, object]:
     return {
-        "id": encode(cache.id).decode("utf-8", "replace"),
+        "id": readable(cache.id),
         "sharing": _kind(cache),
         "volume": cache.name,
         "size": cache.size,

@@ -30,7 +30,7 @@ from obuild.executor.plan import Plan, PlannedStep, plan
 from obuild.ir.steps import RunStep
 from obuild.keys import kept
 from obuild.platforms import by_os
-from obuild.source import encode
+from obuild.source import readable
 from obuild.store import Store
 from obuild.store.folders import DATABASE
 
@@ -140,25 +140,20 @@ def _object(found: Plan, explained: Explained) -> dict[str, object]:
     return {
         "steps": [
             {
-                "within": [_text(name) for name in one.step.within],
+                "within": [readable(name) for name in one.step.within],
                 "kind": one.step.kind,
-                "title": _text(one.step.title),
+                "title": readable(one.step.title),
                 "key": one.step.key,
                 "verdict": one.verdict,
-                "reasons": [_text(reason) for reason in one.reasons],
-                "where": _text(str(one.step.place)) if one.step.place else None,
+                "reasons": [readable(reason) for reason in one.reasons],
+                "where": readable(str(one.step.place)) if one.step.place else None,
             }
             for one in explained.steps
         ],
         "target": found.target,
         "unasked": explained.unasked,
-        "error": _text(found.error.message) if found.error else None,
+        "error": readable(found.error.message) if found.error else None,
     }
-
-
-def _text(text: str) -> str:
-    """Bytes that are not UTF-8 become U+FFFD: JSON has no other way to say them."""
-    return encode(text).decode("utf-8", "replace")
 
 
 def _print(explained: Explained) -> None:
@@ -199,4 +194,4 @@ def _summary(steps: tuple[Explanation, ...]) -> str:
 
 def _line(text: str) -> str:
     """On one line, with nothing in it that a terminal would act upon."""
-    return "".join(c if c.isprintable() else " " for c in _text(text))
+    return "".join(c if c.isprintable() else " " for c in readable(text))

@@ -25,7 +25,7 @@ from obuild.context import BuildContext, NoDigestCache
 from obuild.executor.inputs import Inputs
 from obuild.executor.plan import Plan, plan
 from obuild.platforms import LINUX, WINDOWS
-from obuild.source import encode
+from obuild.source import readable
 
 __all__ = ["EPILOG", "register", "run"]
 
@@ -79,22 +79,17 @@ def _object(found: Plan) -> dict[str, object]:
     return {
         "steps": [
             {
-                "within": [_text(name) for name in step.within],
+                "within": [readable(name) for name in step.within],
                 "kind": step.kind,
-                "title": _text(step.title),
+                "title": readable(step.title),
                 "key": step.key,
-                "reason": step.reason and _text(step.reason),
+                "reason": step.reason and readable(step.reason),
             }
             for step in found.steps
         ],
         "target": found.target,
-        "error": _text(found.error.message) if found.error else None,
+        "error": readable(found.error.message) if found.error else None,
     }
-
-
-def _text(text: str) -> str:
-    """Bytes that are not UTF-8 become U+FFFD: JSON has no other way to say them."""
-    return encode(text).decode("utf-8", "replace")
 
 
 def _print(found: Plan) -> None:
@@ -102,6 +97,6 @@ def _print(found: Plan) -> None:
     dim, reset = ("\x1b[2m", "\x1b[0m") if color else ("", "")
     for step in found.steps:
         stage = f"[{'/'.join(step.within)}] " if step.within else ""
-        print(f"{dim}{step.key or '(not known)':64}{reset}  {_text(stage + step.title)}")
+        print(f"{dim}{step.key or '(not known)':64}{reset}  {readable(stage + step.title)}")
         if step.reason:
-            print(f"{'':66}{dim}{_text(step.reason)}{reset}")
+            print(f"{'':66}{dim}{readable(step.reason)}{reset}")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -25,7 +25,6 @@ __all__ = [
     "Layer",
     "Stream",
     "docker_archive",
-    "gather",
     "layer_descriptor",
     "oci_layout",
 ]
@@ -34,7 +33,6 @@ _CONFIG = "application/vnd.oci.image.config.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _BLOCK = 512
-_GATHERED = 1 << 19
 
 Descriptor = Mapping[str, Any]
 
@@ -153,20 +151,6 @@ def _header(name: str, size: int) -> bytes:
     member = TarInfo(name)
     member.size = size
     return member.tobuf(GNU_FORMAT)
-
-
-def gather(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in larger pieces: a socket takes as long for 512 bytes as for 64 KiB."""
-    held: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        held.append(piece)
-        size += len(piece)
-        if size >= _GATHERED:
-            yield b"".join(held)
-            held, size = [], 0
-    if held:
-        yield b"".join(held)
 
 
 class Stream(io.RawIOBase):

@@ -8,7 +8,8 @@
 - ``(sharing locked)``: the same, but a run waits until no other has it.
 - ``(sharing private)``: a run that finds the volume in use gets another, which is kept, too.
 
-Docker fills a volume that is empty with what the image has at the target, as for OBuilder.
+Docker fills a volume that is empty with what the image has at the target, as for OBuilder;
+but not where an owner or a mode is asked for, which it would put back to the image's.
 """
 
 from __future__ import annotations
@@ -87,7 +88,10 @@ class Caches:
             self._lock_some(stack, uses, cancel, waiting)
             for use in uses:
                 volume = stack.enter_context(self._volume(key, use, step, found, cancel))
-                found.mounts.append(volume_mount(volume, use.target, fill=True))
+                asked = use.mode, use.uid, use.gid
+                # Docker would give it the owner and mode that the image has at the target.
+                fill = asked == (None, None, None)
+                found.mounts.append(volume_mount(volume, use.target, fill=fill))
             yield found
 
     def _lock_some(

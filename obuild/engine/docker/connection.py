@@ -256,8 +256,8 @@ class Connection:
         queue: list[object] = [error]
         while queue:
             item = queue.pop(0)
-            if not isinstance(item, BaseException) or item in seen:
-                continue
+            if not isinstance(item, BaseException) or item in seen or isinstance(item, ObuildError):
+                continue  # one of ours was being handled, and is not why
             seen.append(item)
             if isinstance(item, TimeoutError | ReadTimeoutError):
                 return TimeoutError(None, f"no answer within {self.timeout:g} s")

@@ -11,6 +11,7 @@ from obuild.engine.docker.mounts import host_config
 from obuild.errors import BuildError, EngineError, StepFailed
 from obuild.ir.ops import UnixUser
 from obuild.ir.steps import RunStep
+from obuild.source import readable
 
 __all__ = ["NOT_FOUND", "container_config", "not_started"]
 
@@ -74,7 +75,7 @@ def _check_text(texts: Sequence[str]) -> None:
     a NUL."""
     for text in texts:
         if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-            shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            shown = readable(text)
             raise BuildError(
                 f"Docker cannot take a text that is not UTF-8, or has a NUL: {shown!r}",
                 hint="write the bytes in the command's own way, as printf '\\377'",

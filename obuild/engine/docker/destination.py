@@ -15,7 +15,7 @@ from urllib.parse import quote
 from obuild.engine.docker.connection import DaemonError, request
 from obuild.engine.docker.daemon import Daemon
 from obuild.errors import BuildError
-from obuild.source import decode, encode
+from obuild.source import decode, encode, readable
 from obuild.values import Value
 
 if TYPE_CHECKING:
@@ -171,8 +171,7 @@ class _Walk:
 
 
 def show(path: tuple[bytes, ...]) -> str:
-    text = decode(b"/" + b"/".join(path))
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return readable(decode(b"/" + b"/".join(path)))
 
 
 def _query(path: tuple[bytes, ...]) -> str:

@@ -34,6 +34,7 @@ _PASSING = (
     "server misbehaving",
     "toomanyrequests",
     "too many requests",
+    "http 429",
     "bad gateway",
     "service unavailable",
     "internal server error",
@@ -266,5 +267,5 @@ def _image_error(reference: str, words: str) -> ImageError:
     lower = words.lower()
     hint = next((hint for found, hint in _HINTS if any(word in lower for word in found)), None)
     error = ImageError(f"the image {reference} cannot be had: {words}", hint=hint)
-    error.passing = any(found in lower for found in _PASSING)
+    error.passing = any(found in lower for found in _PASSING) or lower.endswith(": eof")
     return error

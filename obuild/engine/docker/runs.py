@@ -21,7 +21,7 @@ from obuild.engine.docker.mounts import host_config
 from obuild.engine.docker.parents import Parents
 from obuild.engine.docker.secrets import Secrets, SecretsMounted
 from obuild.engine.docker.traces import Traces
-from obuild.errors import Cancelled, StepFailed
+from obuild.errors import Cancelled, EngineError, StepFailed
 from obuild.ir.steps import RunStep
 from obuild.platforms import Platform
 
@@ -91,7 +91,8 @@ class Runs:
                 self._start(name, argv, step, output, cancel)
                 self._check(name, argv, action.limits, cancel)
             except StepFailed:
-                caches.keep()
+                # A fault while they are kept must not hide it, nor have the command run again.
+                self._daemon.removals.now(caches.keep)
                 raise
             caches.keep()
             return self._commit(key, parent, name, step, config, secrets)
@@ -156,12 +157,22 @@ class Runs:
             raise self._failed(name, argv, status, limits)
 
     def _failed(self, name: str, argv: Sequence[str], status: int, limits: Limits) -> StepFailed:
-        state = self._daemon.connection.ask(lambda api: api.inspect_container(name))["State"]
+        try:
+            found = self._daemon.inspect_container(name) or {}
+        except EngineError:
+            found = {}  # the command has failed, whatever the daemon does now
+        state = found.get("State", {})
         message, hint = f"exit status {status}", None
-        if state.get("OOMKilled") or (status == _KILLED and limits.memory):
-            limit = f" (limit {command.memory(limits.memory)})" if limits.memory else ""
+        limit = f" (limit {command.memory(limits.memory)})" if limits.memory else ""
+        if state.get("OOMKilled"):
             message = f"killed: out of memory{limit}"
             hint = "give it more memory, or let it do with less"
+            if status != _KILLED:  # a child of the command was; that went on
+                message += f"; exit status {status}"
+        elif status == _KILLED and limit:
+            # The daemon hears of it by an event, which may come late or never.
+            message = f"killed: exit status {status}, perhaps out of memory{limit}"
+            hint = "more memory may help"
         elif status == NOT_FOUND:
             hint = f"127 means: a program was not found in the image; the shell is {argv[:-1]}"
         return StepFailed(message, status=status, command=tuple(argv), hint=hint)

@@ -14,7 +14,7 @@ from typing import Any
 
 from obuild.engine.docker.attach import open_stream
 from obuild.engine.docker.daemon import Daemon
-from obuild.errors import Cancelled, SourceError
+from obuild.errors import Cancelled, EngineUnavailable, ObuildError, SourceError
 
 __all__ = ["Answer", "Serving", "ToolsMissing", "begin"]
 
@@ -25,6 +25,7 @@ _HEADER = 8
 _STDOUT = 1
 _LONGEST_WORDS = 1 << 13
 _LONGEST_STATUS = 8
+_TIME_TO_END = 3.0
 
 Answer = tuple[int, str]
 """The status of the tools, and what they said."""
@@ -37,7 +38,14 @@ class ToolsMissing(Exception):
 class Serving:
     """One container whose tools are asked. For one thread at a time."""
 
-    def __init__(self, connection: Any, cancel: Event, ping: Callable[[], None]):
+    def __init__(
+        self,
+        connection: Any,
+        cancel: Event,
+        ping: Callable[[], None],
+        lost: Callable[[], bool],
+    ):
+        self._lost = lost
         self._connection = connection
         self._cancel = cancel
         self._ping = ping
@@ -131,7 +139,7 @@ class Serving:
             except TimeoutError:
                 self._ping()  # it reads nothing; does the daemon live?
                 continue
-            except BrokenPipeError:
+            except (BrokenPipeError, ConnectionResetError):
                 raise self._ended() from None
             view = view[sent:]
 
@@ -173,8 +181,16 @@ class Serving:
             position = end
         del raw[:position]
 
-    def _ended(self) -> SourceError:
-        """What came last may be the answer of a tool that failed, or words of its own."""
+    def _ended(self) -> ObuildError:
+        """The engine's fault or the guest's; of the guest's, what came last may be the answer
+        of a tool that failed, or words of its own."""
+        if self._lost():
+            error = EngineUnavailable(
+                "the connection to the other build's container was lost",
+                hint="see whether `docker ps` answers",
+            )
+            error.passing = True
+            return error
         parts = bytes(self._data[-_LONGEST_WORDS:]).split(b"\0")
         words = parts[-2] if len(parts) > 3 and parts[-3].isdigit() else bytes(self.heard)
         return untrue("its tools ended in the middle", words.decode("utf-8", "replace"))
@@ -195,6 +211,18 @@ def failed(message: str, words: str) -> SourceError:
     )
 
 
+def _is_lost(daemon: Daemon, container: str) -> bool:
+    """Whether it was not the tools that ended. Raises ``EngineUnavailable``."""
+    end = time.monotonic() + _TIME_TO_END
+    while (found := daemon.inspect_container(container)) is not None:
+        if not found["State"]["Running"]:
+            return False
+        if time.monotonic() > end:
+            return True
+        time.sleep(_LOOK)  # its output ends a moment before it does
+    return True  # removed by somebody
+
+
 @contextmanager
 def begin(daemon: Daemon, container: str, cancel: Event) -> Iterator[Serving]:
     """Start the container, made already, and wait until its tools are ready.
@@ -210,7 +238,7 @@ def begin(daemon: Daemon, container: str, cancel: Event) -> Iterator[Serving]:
             plain = getattr(wrapper, "_sock", wrapper)
             plain.settimeout(_LOOK)
             connection.patiently(lambda starter: starter.start(container), cancel)
-            serving = Serving(plain, cancel, connection.ping)
+            serving = Serving(plain, cancel, connection.ping, lambda: _is_lost(daemon, container))
             serving.await_tools()
             yield serving
         finally:

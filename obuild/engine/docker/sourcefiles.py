@@ -11,9 +11,16 @@ from hashlib import sha256
 from typing import Protocol
 
 from obuild.context import refusals
-from obuild.context.headers import DIRECTORY, REGULAR, SYMLINK, header, header_length, padding
+from obuild.context.headers import (
+    DIRECTORY,
+    REGULAR,
+    SYMLINK,
+    gather,
+    header,
+    header_length,
+    padding,
+)
 from obuild.context.placing import place, preorder
-from obuild.engine.docker.archives import gather
 from obuild.engine.docker.serving import untrue
 from obuild.errors import SourceError
 from obuild.ir.manifest import Attributes, Dir, File, Manifest, Symlink
