@@ -296,7 +296,7 @@ class Engine(Protocol):
         ...
 
     def remove_cache(self, cache: CacheVolume) -> None:
-        """Remove a cache; the caller holds its lock. Raises ``EngineError`` if it is in use."""
+        """Remove a cache, under its lock. Raises ``EngineError`` if it is in use."""
         ...
 
     def export_cache(self, cache: CacheVolume, cancel: Cancel) -> Iterator[bytes]:

@@ -199,8 +199,7 @@ class DockerEngine:
         self._images.delete(keys)
 
     def restore(self, key: str, base: str) -> None:
-        if self.capabilities.thin_load:  # else the configuration stays as the commit made it
-            self._finishing.restore(key, base, self.capabilities)
+        self._finishing.restore(key, base, self.capabilities)
 
     def inspect(self, key: str) -> ResolvedImage:
         return self._images.inspect(key)

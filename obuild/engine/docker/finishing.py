@@ -23,8 +23,10 @@ class Finishing:
     def restore(self, key: str, base: str, can: Capabilities) -> None:
         """See the engine's protocol. Where nothing can be loaded the configuration is left
         as the commit made it."""
+        if not can.thin_load:
+            return
         wanted = self._images.facts(base).config
-        if self._images.config(key) == wanted or not can.thin_load:
+        if self._images.config(key) == wanted:
             return
         self._daemon.removals.begin()  # no command is started any more
         facts = self._images.facts(key)
