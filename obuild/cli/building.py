@@ -76,7 +76,6 @@ def _build(
             emit,
             lock=unhurried(store.lock),
             visit=visit,
-            jobs=request.options.jobs,
             verbose=request.verbose,
             tools=request.tools,
             isolation=request.options.limits.isolation,

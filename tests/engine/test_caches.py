@@ -27,6 +27,8 @@ from obuild.engine import Lock, RunCommand
 from obuild.engine.docker import DockerEngine
 from obuild.engine.docker.cachenames import lock_of
 from obuild.errors import BuildError, Cancelled, EngineError, StepFailed
+from obuild.events import Event as Event_
+from obuild.events import Warned
 from obuild.ir.ops import Cache, UnixUser, User
 from obuild.ir.steps import RunStep, StepSecret
 from obuild.store.locks import Locks
@@ -64,7 +66,6 @@ def make_engine(
             environment=clean_env,
             visit="v1",
             lock=lock,
-            jobs=4,
             emit=lambda _: None,
         )
         made.append(one)
@@ -193,6 +194,32 @@ def test_an_owner_that_is_asked_for_counts_where_the_image_has_a_folder(
     said: list[bytes] = []
     engine.execute(key_of("owned"), made, RunCommand(step), said.append, Event())
     assert b"".join(said) == b"1000:1000 770\n"
+
+
+def test_a_cache_that_a_foreign_container_has_stays_and_that_is_said(
+    engine_host: str, prefix: str, engine: DockerEngine, base: str, api: APIClient, lock: Lock
+) -> None:
+    events: list[Event_] = []
+    one = DockerEngine(prefix, host=engine_host, lock=lock, emit=events.append)
+
+    def run(cmd: str) -> None:
+        step = RunStep("/", ROOT, (), cmd, SHELL, (), caches=(Cache("held", "/c"),))
+        one.execute(key_of(cmd), base, RunCommand(step), lambda _: None, Event())
+
+    run("echo 1 > /c/n")
+    volume = next(c.name for c in one.caches() if c.id == "held")
+    mount = {"Type": "volume", "Source": volume, "Target": "/held"}
+    config = {"Image": "busybox", "Cmd": ["true"], "HostConfig": {"Mounts": [mount]}}
+    foreign = api.create_container_from_config(config)["Id"]
+    try:
+        run("echo 2 > /c/n")
+    finally:
+        api.remove_container(foreign)
+    said = [e.message for e in events if isinstance(e, Warned)]
+    assert len(said) == 1
+    assert volume in said[0]
+    run("test $(cat /c/n) = 1")
+    one.close()
 
 
 def test_a_cancelled_run_changes_nothing(

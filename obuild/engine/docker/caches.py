@@ -115,7 +115,9 @@ class Caches:
         match cache.sharing:
             case "":
                 user = use.owner(step.user)
-                clone = _Clone(self._volumes, self._publications, self._lock, cache)
+                clone = _Clone(
+                    self._volumes, self._publications, self._lock, cache, self._daemon.warn
+                )
                 clone.make(key, user, use.mode, cancel)
                 with self._daemon.temporary(clone.volume, clone.remove):
                     found.add(clone)
@@ -168,8 +170,17 @@ class Caches:
 class _Clone:
     """A run's own version of a cache of OBuilder's kind."""
 
-    def __init__(self, volumes: Volumes, publications: Publications, lock: Lock, cache: CacheName):
+    def __init__(
+        self,
+        volumes: Volumes,
+        publications: Publications,
+        lock: Lock,
+        cache: CacheName,
+        warn: Callable[[str], None],
+    ):
         from secrets import randbelow
+
+        self._warn = warn
 
         self.volume = cache.clone(randbelow(_MOST))
         self._cache = cache
@@ -202,8 +213,13 @@ class _Clone:
             self._publications.finish(self._cache)
             if self._publications.generation(self._cache) == self._generation:
                 self._needed = True
-                self._publications.publish(self._cache, self.volume, Event())
+                published = self._publications.publish(self._cache, self.volume, Event())
                 self._needed = False
+                if not published:
+                    self._warn(
+                        f"the cache {self._cache.id} stays as it was: a container that is not"
+                        f" obuild's has its volume {self._cache.volume}"
+                    )
 
     def remove(self) -> None:
         """Unless a publication that could not be finished still needs it."""

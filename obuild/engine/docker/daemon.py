@@ -13,7 +13,7 @@ from obuild.engine.docker.connection import Connection, DaemonError, request
 from obuild.engine.docker.names import Names
 from obuild.engine.docker.removals import Removals
 from obuild.errors import EngineError, EngineUnavailable
-from obuild.events import Emit, EngineCalled
+from obuild.events import Emit, EngineCalled, Warned
 from obuild.values import Value
 
 __all__ = ["Daemon", "ImageFacts", "image_facts"]
@@ -55,6 +55,10 @@ class Daemon:
         self._emit = emit
         self._verbose = verbose
         self._made: dict[str, str] = {}
+
+    def warn(self, message: str) -> None:
+        """Tell of what the user should know, though the build goes on."""
+        self._emit(Warned(message))
 
     def say(self, make: Callable[[], EngineCalled]) -> None:
         """Tell of a call, if anybody wants to hear of it."""

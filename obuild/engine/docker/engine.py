@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from threading import Semaphore
 from typing import TYPE_CHECKING, Any
 
 from obuild.engine import (
@@ -70,11 +69,11 @@ class DockerEngine:
 
     ``prefix`` begins the names of all objects. ``host`` None: the daemon that ``environment``
     (what ``os.environ`` holds) and the docker contexts name. ``visit`` names what helps a
-    whole build along (see ``idle``); None: nothing does. ``jobs``: containers at a time.
-    ``timeout``: seconds in which the daemon must answer. ``lock`` locks caches. With
-    ``verbose`` every call is emitted as ``EngineCalled``. Nothing is asked of the daemon
-    before the first call. For Windows guests: ``tools`` is the archive of the libexec volume's
-    tools, ``isolation`` that of containers which no run's limits are for.
+    whole build along (see ``idle``); None: nothing does. ``timeout``: seconds in which the
+    daemon must answer. ``lock`` locks caches. With ``verbose`` every call is emitted as
+    ``EngineCalled``. Nothing is asked of the daemon before the first call. How many steps are
+    in work at once is up to the caller. For Windows guests: ``tools`` is the archive of the
+    libexec volume's tools, ``isolation`` that of containers which no run's limits are for.
     """
 
     def __init__(
@@ -86,7 +85,6 @@ class DockerEngine:
         emit: Emit,
         lock: Lock | None = None,
         visit: str | None = None,
-        jobs: int = 2,
         timeout: float = _TIMEOUT,
         verbose: bool = False,
         tools: str | None = None,
@@ -97,7 +95,6 @@ class DockerEngine:
         self._images = Images(self._daemon)
         thin = ThinLoads(self._daemon, lambda: self._containerd)
         parents = Parents(self._daemon, self._images, thin, lambda: self.capabilities)
-        turns = Semaphore(jobs)
         self._idle = Idle(self._daemon, visit)
         volumes = Volumes(self._daemon, lock or _alone, lambda: self._windows_volumes)
         publications = Publications(volumes)
@@ -107,7 +104,6 @@ class DockerEngine:
             self._images,
             parents,
             lambda: self._platform,
-            turns,
             self._idle,
             Caches(self._daemon, volumes, publications, lock or _alone, lambda: self._platform),
             Secrets(

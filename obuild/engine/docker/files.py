@@ -26,8 +26,8 @@ from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.destination import Guest, find_destination
 from obuild.engine.docker.images import Images
 from obuild.engine.docker.incoming import Incoming, folders_of
+from obuild.engine.docker.mounts import host_config
 from obuild.engine.docker.parents import Parents
-from obuild.engine.docker.runs import host_config
 from obuild.engine.docker.thinload import ThinLoads
 
 __all__ = ["Puts"]

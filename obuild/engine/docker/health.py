@@ -8,7 +8,7 @@ from typing import Any
 
 from obuild.engine.docker.connection import DaemonError
 from obuild.engine.docker.daemon import Daemon
-from obuild.engine.docker.runs import host_config
+from obuild.engine.docker.mounts import host_config
 from obuild.errors import EngineUnavailable, ImageError
 
 __all__ = ["check_health"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from threading import Event, Semaphore
+from threading import Event
 from typing import Any
 
 from obuild.engine import Limits, Output, RunCommand, Snapshot, Waiting
@@ -25,15 +25,14 @@ from obuild.errors import Cancelled, EngineError, StepFailed
 from obuild.ir.steps import RunStep
 from obuild.platforms import Platform
 
-__all__ = ["Runs", "host_config"]
+__all__ = ["Runs"]
 
-_LOOK = 0.2
 _PING_AFTER = 5.0
 _KILLED = 137
 
 
 class Runs:
-    """Runs steps in containers, at most ``turns`` at a time."""
+    """Runs steps in containers."""
 
     def __init__(
         self,
@@ -41,7 +40,6 @@ class Runs:
         images: Images,
         parents: Parents,
         platform: Callable[[], Platform],
-        turns: Semaphore,
         idle: Idle,
         caches: Caches,
         secrets: Secrets,
@@ -55,7 +53,6 @@ class Runs:
         self._images = images
         self._parents = parents
         self._platform = platform
-        self._turns = turns
 
     def run(
         self,
@@ -82,8 +79,6 @@ class Runs:
             if step.network in ((), ("none",)):
                 self._lend_network(config, image, argv[:-1])
             self._daemon.removals.settle(name)
-            self._take_turn(cancel)
-            stack.callback(self._turns.release)
             self._daemon.say(lambda: shown)
             self._create(name, config, step)
             stack.enter_context(self._daemon.temporary_container(name))
@@ -103,11 +98,6 @@ class Runs:
         if mode != "none":
             config["HostConfig"]["NetworkMode"] = mode
             config["Hostname"] = ""  # that of the container which lends it
-
-    def _take_turn(self, cancel: Event) -> None:
-        while not self._turns.acquire(timeout=_LOOK):
-            if cancel.is_set():
-                raise Cancelled("cancelled")
 
     def _create(self, name: str, config: dict[str, Any], step: RunStep) -> None:
         try:
