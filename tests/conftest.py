@@ -8,6 +8,7 @@ skipped with the reason, under CI it fails.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,12 @@ from tests.setup.shell import SetupError
 
 _ROOT = Path(__file__).resolve().parent.parent
 _NONE = "no-engine"
+
+
+def pytest_configure() -> None:
+    """Ctrl-C is tested: no child may be born deaf to it, as children of a shell's background
+    jobs are."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

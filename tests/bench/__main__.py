@@ -1,4 +1,4 @@
-"""``python -m tests.bench [--engines NAMES] [--pairs N] [--only TEXT]``."""
+"""``python -m tests.bench [--engines NAMES] [--pairs N] [--copy-pairs N] [--only GROUP]``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests import engines, leftovers
-from tests.bench.builds import Build, between, copy_of, large_file, make_tree, trivial
-from tests.bench.programs import Programs, own_daemon
+from tests.bench.builds import (
+    Build,
+    between,
+    copy_of,
+    independent,
+    large_file,
+    make_tree,
+    trivial,
+)
+from tests.bench.programs import Measure, Programs, own_daemon
 from tests.bench.quarry import quarry
 from tests.bench.rows import Row, table
 from tests.setup import client, images
@@ -21,25 +30,29 @@ from tests.setup.shell import SetupError, end_in_good_order, say
 
 __all__ = ["main"]
 
+_MANIFEST = Path(__file__).resolve().parents[2] / "libexec/manifest.bash"
+
 
 def main() -> int:
     parser = argparse.ArgumentParser("tests.bench", description=__doc__)
     named = os.environ.get("OBUILD_TEST_ENGINES") or ",".join(engines.ALL)
     parser.add_argument("--engines", default=named, help="separated by commas")
     parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--copy-pairs", type=int, default=5)
+    parser.add_argument("--copy-pairs", type=int, default=5, help="of the builds that take long")
+    parser.add_argument("--only", choices=sorted(_GROUPS), help="these rows, not all of them")
     chosen = parser.parse_args()
     held = True
     try:
         for name in chosen.engines.split(","):
-            held &= _bench(name.strip(), chosen.pairs, chosen.copy_pairs)
+            groups = [_GROUPS[chosen.only]] if chosen.only else list(_GROUPS.values())
+            held &= _bench(name.strip(), groups, chosen)
     except SetupError as error:
         say(str(error))
         return 2
     return 0 if held else 1
 
 
-def _bench(name: str, pairs: int, copy_pairs: int) -> bool:
+def _bench(name: str, groups: Sequence[_Group], chosen: argparse.Namespace) -> bool:
     """Measure on one engine, print the table; whether all bounds hold."""
     daemon = own_daemon(name)
     folder = Path(tempfile.mkdtemp(prefix="obuild-bench-"))
@@ -52,10 +65,13 @@ def _bench(name: str, pairs: int, copy_pairs: int) -> bool:
         host = daemon.host if daemon else client.default_host()
         images.ensure_busybox(host)
         programs = Programs.find(host, daemon, folder)
-        rows = _measure(programs, pairs, copy_pairs)
-        rows += measure_between(programs, copy_pairs)
+        rows: list[Row] = []
+        for measure in groups:
+            # A first build, so that neither pays for an empty store.
+            _pair(Row("warm-up"), programs, trivial(folder, 0), cached=False)
+            rows += measure(programs, chosen)
+            programs.clean()
         print(f"\n{name}, Docker {client.version(host)}\n\n{table(rows)}\n", flush=True)
-        programs.clean()
         if daemon is None:
             leftovers.remove(host, {("image", "obuild-test/bench:latest")})
         return all(row.holds for row in rows)
@@ -65,40 +81,41 @@ def _bench(name: str, pairs: int, copy_pairs: int) -> bool:
         shutil.rmtree(folder)
 
 
-def _measure(programs: Programs, pairs: int, copy_pairs: int) -> list[Row]:
-    run_cold, run_cached = Row("10 runs, 1 copy: cold"), Row("10 runs, 1 copy: cached")
-    copy_cold, copy_again, copy_cached = (
+def measure_runs(programs: Programs, chosen: argparse.Namespace) -> list[Row]:
+    cold, cached = Row("10 runs, 1 copy: cold"), Row("10 runs, 1 copy: cached")
+    for number in range(1, chosen.pairs + 1):
+        say(f"runs, pair {number} of {chosen.pairs}")
+        build = trivial(programs.folder, time.time_ns())
+        _pair(cold, programs, build, cached=False)
+        _pair(cached, programs, build, cached=True)
+    return [cold, cached]
+
+
+def measure_copies(programs: Programs, chosen: argparse.Namespace) -> list[Row]:
+    cold, again, cached = (
         Row("copy of 20,000 files, 100 MB: cold, new tree"),
         Row("the same: cold, tree seen before"),
         Row("the same: cached"),
     )
-    # A first build of each, so that neither pays for an empty store.
-    _pair(Row("warm-up"), programs, trivial(programs.folder, 0), cached=False)
-    for number in range(1, pairs + 1):
-        say(f"runs, pair {number} of {pairs}")
-        build = trivial(programs.folder, time.time_ns())
-        _pair(run_cold, programs, build, cached=False)
-        _pair(run_cached, programs, build, cached=True)
-    for number in range(1, copy_pairs + 1):
-        say(f"copies, pair {number} of {copy_pairs}")
+    for number in range(1, chosen.copy_pairs + 1):
+        say(f"copies, pair {number} of {chosen.copy_pairs}")
         tree = make_tree(programs.folder, time.time_ns())
         build = copy_of(programs.folder, tree)
-        _pair(copy_cold, programs, build, cached=False)
-        _pair(copy_cached, programs, build, cached=True)
+        _pair(cold, programs, build, cached=False)
+        _pair(cached, programs, build, cached=True)
         _touch_one(tree)
-        _pair(copy_again, programs, build, cached=False)
+        _pair(again, programs, build, cached=False)
         shutil.rmtree(tree)
-    return [run_cold, run_cached, copy_cold, copy_again, copy_cached]
+    return [cold, again, cached]
 
 
-def measure_between(programs: Programs, pairs: int) -> list[Row]:
+def measure_between(programs: Programs, chosen: argparse.Namespace) -> list[Row]:
     """Copies between builds. The image that they take from is new for each pair."""
     cold = Row("20,000 files, 100 MB, between builds: cold")
     cached = Row("the same: cached")
     large = Row("5 GB file between builds: cold")
-    _pair(Row("warm-up"), programs, trivial(programs.folder, 0), cached=False)
-    for number in range(1, pairs + 1):
-        say(f"copies between builds, pair {number} of {pairs}")
+    for number in range(1, chosen.copy_pairs + 1):
+        say(f"copies between builds, pair {number} of {chosen.copy_pairs}")
         tree = make_tree(programs.folder, time.time_ns())
         with quarry(programs.host, programs.folder, tree):
             build = between(programs.folder)
@@ -110,8 +127,38 @@ def measure_between(programs: Programs, pairs: int) -> list[Row]:
     say("a file of 5 GB")
     with quarry(programs.host, programs.folder, None):
         _pair(large, programs, large_file(programs.folder, time.time_ns()), cached=False)
-    programs.clean()
     return [cold, cached, large]
+
+
+def measure_nested(programs: Programs, chosen: argparse.Namespace) -> list[Row]:
+    """Nested builds side by side, against the same one after the other."""
+    row = Row("8 nested builds of 4 runs: --jobs 2", rival="--jobs 1", bound=1 / 1.3)
+
+    def build(jobs: str) -> Measure:
+        made = independent(programs.folder, time.time_ns())
+        return programs.obuild(made.spec, made.context, "--jobs", jobs)
+
+    for number in range(1, chosen.copy_pairs + 1):
+        say(f"nested builds, pair {number} of {chosen.copy_pairs}")
+        row.measure(lambda: build("2"), lambda: build("1"))
+    return [row]
+
+
+def measure_manifest(programs: Programs, chosen: argparse.Namespace) -> list[Row]:
+    """The manifest in Bash, against what reads and hashes the same files and no more."""
+    tree = make_tree(programs.folder, time.time_ns())
+    script = ["bash", "--norc", "-p", str(_MANIFEST)]
+    where = [str(programs.folder), "/", "0", "1", tree.name]
+    detail = ["--attributes", *where]
+    rival = ["find", str(tree), "-type", "f", "-exec", "sha256sum", "{}", "+"]
+    plain = Row("20,000 files: manifest.bash", rival="find, sha256sum", bound=2.0)
+    detailed = Row("the same: --attributes", rival="find, sha256sum", bound=2.0)
+    for number in range(1, chosen.copy_pairs + 1):
+        say(f"manifests, pair {number} of {chosen.copy_pairs}")
+        plain.measure(lambda: programs.run([*script, *where]), lambda: programs.run(rival))
+        detailed.measure(lambda: programs.run([*script, *detail]), lambda: programs.run(rival))
+    shutil.rmtree(tree)
+    return [plain, detailed]
 
 
 def _pair(row: Row, programs: Programs, build: Build, *, cached: bool) -> None:
@@ -141,6 +188,15 @@ def _touch_one(tree: Path) -> None:
     path = next(path for path in sorted(tree.rglob("*")) if path.is_file())
     path.write_bytes(path.read_bytes()[::-1])
 
+
+_Group = Callable[[Programs, argparse.Namespace], list[Row]]
+_GROUPS: Mapping[str, _Group] = {
+    "runs": measure_runs,
+    "copies": measure_copies,
+    "between": measure_between,
+    "nested": measure_nested,
+    "manifest": measure_manifest,
+}
 
 if __name__ == "__main__":
     end_in_good_order()

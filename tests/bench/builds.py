@@ -14,6 +14,7 @@ __all__ = [
     "Build",
     "between",
     "copy_of",
+    "independent",
     "large_file",
     "make_tree",
     "trivial",
@@ -25,6 +26,7 @@ QUARRY = "obuild-test/quarry"
 """The image that copies between builds take from."""
 
 _RUNS = 10
+_PARTS, _PART_RUNS = 8, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,20 @@ def between(folder: Path) -> Build:
     spec += ["(from busybox) (copy (from (build quarry)) (src tree) (dst /tree/)))"]
     lines = [f"FROM {QUARRY} AS quarry", "FROM busybox", "COPY --from=quarry /tree /tree/"]
     return _write(folder, spec, lines, _empty(folder), snapshots=2)
+
+
+def independent(folder: Path, nonce: int) -> Build:
+    """Eight nested builds of four runs each that need nothing of each other, and a copy of one
+    file from each."""
+    spec = ["("]
+    copies = ["(from busybox)"]
+    for name in (f"part{number}" for number in range(_PARTS)):
+        runs = [f'(run (shell "echo {name} {run} {nonce} >> /made"))' for run in range(_PART_RUNS)]
+        spec += [f"(build {name} ((from busybox) (shell /bin/sh -c)", *runs, "))"]
+        copies.append(f"(copy (from (build {name})) (src made) (dst /{name}))")
+    lines = ["FROM busybox"]  # docker build has no part in this
+    snapshots = _PARTS * (_PART_RUNS + 1)
+    return _write(folder, [*spec, *copies, ")"], lines, _empty(folder), snapshots)
 
 
 def large_file(folder: Path, nonce: int) -> Build:

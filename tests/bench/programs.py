@@ -58,23 +58,26 @@ class Programs:
         }
         return cls(host, docker, environ, folder)
 
-    def obuild(self, spec: Path, context: Path) -> Measure:
+    def obuild(self, spec: Path, context: Path, *options: str) -> Measure:
         script = Path(sys.executable).with_name("obuild")
         program = [str(script)] if script.exists() else [sys.executable, "-m", "obuild"]
-        return self._run([*program, "run", "--progress", "plain", str(spec), str(context)])
+        how = ["--progress", "plain", *options]
+        return self.run([*program, "run", *how, str(spec), str(context)])
 
     def docker_build(self, dockerfile: Path, context: Path, *, cached: bool) -> Measure:
         how = [] if cached else ["--no-cache"]
         files = ["-f", str(dockerfile), str(context)]
         tag = ["-t", "obuild-test/bench"]
-        return self._run([str(self.docker), "build", "--progress=plain", *how, *tag, *files])
+        return self.run([str(self.docker), "build", "--progress=plain", *how, *tag, *files])
 
     def clean(self) -> None:
         script = [sys.executable, "-m", "obuild", "clean"]
-        self._run(script)
+        self.run(script)
 
-    def _run(self, command: list[str]) -> Measure:
-        """The peak is the kernel's, for the program itself, not for its children.
+    def run(self, command: list[str]) -> Measure:
+        """Any program in the same environment. Raises ``SetupError`` if it fails.
+
+        The peak is the kernel's, for the program itself, not for its children.
 
         The kernel counts what a process was before it became another program, so a peak
         is never below that of the bench itself, some 50 MB.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import leftovers
 from tests.conftest import Obuild
 
 pytestmark = pytest.mark.engine
@@ -93,12 +94,19 @@ def test_bad_input(built: Obuild, tmp_path: Path) -> None:
         assert "./f" in archive.getnames()
 
 
-def test_an_import_that_is_cancelled_changes_nothing(built: Obuild) -> None:
+def test_an_import_that_is_cancelled_changes_nothing(
+    built: Obuild, engine_host: str, store_path: Path
+) -> None:
+    """Nor does the daemon wait for a pipe in which nothing comes: nobody could remove an image
+    meanwhile."""
     process = built.start("cache", "import", "a", "-")
     assert process.stdin is not None
     process.stdin.write(bytes(100))
     process.stdin.flush()
     time.sleep(2.5)
+    ours = leftovers.prefix_of(store_path)
+    found = leftovers.objects(engine_host)
+    assert [name for kind, name in found if kind == "container" and name.startswith(ours)] == []
     began = time.monotonic()
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(20) == 130

@@ -117,9 +117,33 @@ def _import(arguments: argparse.Namespace) -> None:
         open_both(arguments.store, verbose=arguments.verbose, create=True) as (_, engine),
         Cancelling() as cancel,
         _opened(arguments.file) as stream,
+        _complete(stream, cancel.flag) as archive,
     ):
-        pieces = _pieces(stream.fileno(), cancel.flag)
+        pieces = iter(lambda: archive.read(_CHUNK), b"")
         engine.import_cache(decode(os.fsencode(arguments.id)), sharing, pieces, cancel.flag)
+
+
+@contextmanager
+def _complete(stream: IO[bytes], cancel: Cancel) -> Iterator[IO[bytes]]:
+    """All of the archive, in a file. What comes from a pipe is gathered first: while an archive
+    is sent the daemon has its container locked, and all removals of images wait for that."""
+    import stat
+    import tempfile
+
+    if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        yield stream
+        return
+    with tempfile.TemporaryFile(prefix="obuild-cache-") as gathered:
+        for piece in _pieces(stream.fileno(), cancel):
+            try:
+                gathered.write(piece)
+            except OSError as error:
+                raise UsageError(
+                    f"cannot keep the archive in {tempfile.gettempdir()}: {error.strerror}",
+                    hint="name a folder with more room in TMPDIR, or import from a file",
+                ) from None
+        gathered.seek(0)
+        yield gathered
 
 
 def _pieces(descriptor: int, cancel: Cancel) -> Iterator[bytes]:
