@@ -25,7 +25,7 @@ from docker import APIClient
 
 from obuild.engine import Lock, RunCommand
 from obuild.engine.docker import DockerEngine
-from obuild.engine.docker.cachenames import lock_of
+from obuild.engine.docker.caches.names import lock_of
 from obuild.errors import BuildError, Cancelled, EngineError, StepFailed
 from obuild.events import Event as Event_
 from obuild.events import Warned

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from obuild.engine import Seal
 from obuild.engine.docker import DockerEngine
-from obuild.engine.docker.flatten import joined_layer
+from obuild.engine.docker.layers.flatten import joined_layer
 from obuild.errors import EngineError
 from obuild.ir.image import ImageConfig
 from tests import engines

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from obuild import resources
-from obuild.engine.docker.windows_archive import NEEDED
+from obuild.engine.docker.windows.archive import NEEDED
 from tests import leftovers
 from tests.program import Obuild
 from tests.windows.daemon import BASE, Daemon

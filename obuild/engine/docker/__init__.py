@@ -10,21 +10,24 @@ milliseconds on 20.10 / 28.5 classic store / 28.5 containerd store):
   no clearing: what a commit makes of the configuration is known (``config``).
 - A small copy costs create, HEAD of each folder on the way (2), put 42 / 3 / 3, and a commit.
   A copy of 20,000 files pays for each file that the daemon writes, so they are loaded as a
-  layer, written once, where a put and a commit write them twice (``files``).
+  layer, written once, where a put and a commit write them twice (``copies``).
 - Configurations are put right by ``docker load`` without layers: 40-75 / 6 / 25
-  (``thinload``), and 36 more in containerd's store to learn the layers' names (``blobs``).
-- A copy from another build is answered by one container of its snapshot (``serving``), which
-  makes the manifest and then sends the files: 0.5-1.4 s for 20,000 files, where the archive
-  endpoint takes 2.9-3.8. The endpoint serves images without bash, coreutils or GNU tar, and
-  what Docker itself puts into containers (``archived``).
-- An image of 124 layers is joined before it is built upon (``flatten``): two streams of
+  (``layers.thinload``), and 36 more in containerd's store to learn the layers' names
+  (``layers.blobs``).
+- A copy from another build is answered by one container of its snapshot
+  (``sources.serving``), which makes the manifest and then sends the files: 0.5-1.4 s for
+  20,000 files, where the archive endpoint takes 2.9-3.8. The endpoint serves images without
+  bash, coreutils or GNU tar, and what Docker itself puts into containers
+  (``sources.archived``).
+- An image of 124 layers is joined before it is built upon (``layers.flatten``): two streams of
   ``docker save`` and one load, every 100 steps. An export would empty ``/etc/hosts`` and lose
   attributes.
 - Caches are copied between containers that never run, of an empty image (``volumes``), so no
   guest takes part. A volume cannot be renamed or marked later, so another volume is the sign
-  that one is being replaced (``publications``): whoever finds it does that again.
+  that one is being replaced (``caches.publications``): whoever finds it does that again.
 - A secret is a file of a volume in memory, held by a container of the step's own image, where
-  that has a shell (``secrets``); what the mounts left is taken away by a layer (``traces``).
+  that has a shell (``secrets``); what the mounts left is taken away by a layer
+  (``secrets.traces``).
 - Every call has a deadline. Where no deadline fits (a commit, a load, a command at work) the
   daemon is pinged meanwhile (``connection``).
 - obuild's mark is the comment of the last entry of an image's history: it is part of what

@@ -24,34 +24,35 @@ from obuild.engine import (
     Waiting,
     unnoticed,
 )
-from obuild.engine.docker import claims, health, leftovers, windows
+from obuild.engine.docker import claims, health, leftovers
 from obuild.engine.docker.address import find_address
-from obuild.engine.docker.caches import Caches
+from obuild.engine.docker.caches.mounted import Caches
+from obuild.engine.docker.caches.publications import Publications
+from obuild.engine.docker.caches.stock import Stock
 from obuild.engine.docker.connection import Connection
+from obuild.engine.docker.copies.puts import Puts
 from obuild.engine.docker.daemon import Daemon
-from obuild.engine.docker.files import Puts
 from obuild.engine.docker.finishing import Finishing
 from obuild.engine.docker.idle import Idle
 from obuild.engine.docker.images import Images
+from obuild.engine.docker.layers.thinload import ThinLoads
 from obuild.engine.docker.libexec import Libexec
 from obuild.engine.docker.names import Names
 from obuild.engine.docker.parents import Parents
-from obuild.engine.docker.publications import Publications
 from obuild.engine.docker.runs import Runs
-from obuild.engine.docker.secrets import Secrets
-from obuild.engine.docker.sources import Sources
-from obuild.engine.docker.stock import Stock
-from obuild.engine.docker.thinload import ThinLoads
-from obuild.engine.docker.traces import Traces
+from obuild.engine.docker.secrets.mounted import Secrets
+from obuild.engine.docker.secrets.traces import Traces
+from obuild.engine.docker.sources.opening import Sources
 from obuild.engine.docker.volumes import Volumes
+from obuild.engine.docker.windows import guest
 from obuild.errors import Cancelled, EngineError, ImageError
 from obuild.events import Emit
 from obuild.platforms import WINDOWS, Platform, by_os
 
 if TYPE_CHECKING:
-    from obuild.engine.docker.windows_puts import WindowsPuts
-    from obuild.engine.docker.windows_tools import WindowsTools
-    from obuild.engine.docker.windows_volumes import WindowsVolumes
+    from obuild.engine.docker.windows.puts import WindowsPuts
+    from obuild.engine.docker.windows.tools import WindowsTools
+    from obuild.engine.docker.windows.volumes import WindowsVolumes
 
 __all__ = ["DockerEngine"]
 
@@ -164,7 +165,7 @@ class DockerEngine:
         match action:
             case RunCommand():
                 if self._windows:
-                    action = windows.fitted(action)
+                    action = guest.fitted(action)
                 return self._runs.run(key, parent, action, output, cancel, waiting)
             case PutFiles():
                 if self._windows:
@@ -273,13 +274,13 @@ class DockerEngine:
 
     @cached_property
     def _windows_puts(self) -> WindowsPuts:
-        from obuild.engine.docker.windows_puts import WindowsPuts  # few have such guests
+        from obuild.engine.docker.windows.puts import WindowsPuts  # few have such guests
 
         return WindowsPuts(self._daemon, self._images, self._parents, self._windows_tools)
 
     @cached_property
     def _windows_sources(self) -> Sources:
-        from obuild.engine.docker.windows_sources import WindowsSources
+        from obuild.engine.docker.windows.sources import WindowsSources
 
         return WindowsSources(
             self._daemon,
@@ -296,13 +297,13 @@ class DockerEngine:
         if not self._windows:
             return None
         from obuild.engine.docker.volumes import TOP
-        from obuild.engine.docker.windows_volumes import WindowsVolumes
+        from obuild.engine.docker.windows.volumes import WindowsVolumes
 
         return WindowsVolumes(self._daemon, self._windows_tools, self._images.any, TOP)
 
     @cached_property
     def _windows_tools(self) -> WindowsTools:
-        from obuild.engine.docker.windows_tools import WindowsTools
+        from obuild.engine.docker.windows.tools import WindowsTools
 
         return WindowsTools(self._daemon, *self._windows_options)
 

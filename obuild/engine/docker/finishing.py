@@ -6,8 +6,8 @@ from obuild.engine import Capabilities, Seal, Snapshot
 from obuild.engine.docker.config import Config, sealed
 from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.images import Images
+from obuild.engine.docker.layers.thinload import ThinLoads
 from obuild.engine.docker.mounts import host_config
-from obuild.engine.docker.thinload import ThinLoads
 
 __all__ = ["Finishing"]
 

@@ -3,7 +3,7 @@
 A container of an image with VOLUMEs keeps what it writes there out of the commit; one with a
 HEALTHCHECK runs it. And on an image of too many layers nothing can be committed at all. Where
 a parent has any of these, the container is made of a temporary image: the same files, these
-fields empty, the upper layers joined (see ``flatten``). What is committed of it has the
+fields empty, the upper layers joined (see ``layers.flatten``). What is committed of it has the
 fields empty, too, so only the first step on such a base pays; ``restore`` and the seal bring
 them back.
 """
@@ -19,7 +19,7 @@ from obuild.engine.docker import command
 from obuild.engine.docker.config import Config, cleared, needs_clearing
 from obuild.engine.docker.daemon import Daemon, ImageFacts
 from obuild.engine.docker.images import Images
-from obuild.engine.docker.thinload import ThinLoads
+from obuild.engine.docker.layers.thinload import ThinLoads
 from obuild.errors import EngineError
 from obuild.values import replace
 
@@ -109,7 +109,7 @@ class Parents:
             self._most_layers.pop(key, None)
 
     def _join(self, temporary: str, name: str, facts: ImageFacts, config: Config) -> None:
-        from obuild.engine.docker.flatten import joined_layer
+        from obuild.engine.docker.layers.flatten import joined_layer
 
         layers = len(facts.layers)
         self._daemon.say(lambda: command.note(f"{name} has {layers} layers: joining most of them"))

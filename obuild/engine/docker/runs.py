@@ -10,7 +10,7 @@ from typing import Any
 from obuild.engine import Limits, Output, RunCommand, Snapshot, Waiting
 from obuild.engine.docker import command
 from obuild.engine.docker.attach import attached
-from obuild.engine.docker.caches import Caches
+from obuild.engine.docker.caches.mounted import Caches
 from obuild.engine.docker.config import commit_body, committed
 from obuild.engine.docker.connection import DaemonError
 from obuild.engine.docker.containers import NOT_FOUND, container_config, not_started
@@ -19,8 +19,8 @@ from obuild.engine.docker.idle import Idle
 from obuild.engine.docker.images import Images
 from obuild.engine.docker.mounts import host_config
 from obuild.engine.docker.parents import Parents
-from obuild.engine.docker.secrets import Secrets, SecretsMounted
-from obuild.engine.docker.traces import Traces
+from obuild.engine.docker.secrets.mounted import Secrets, SecretsMounted
+from obuild.engine.docker.secrets.traces import Traces
 from obuild.errors import Cancelled, EngineError, StepFailed
 from obuild.ir.steps import RunStep
 from obuild.platforms import Platform

@@ -25,7 +25,7 @@ from obuild.ir.ops import UnixUser
 if TYPE_CHECKING:
     from tarfile import TarInfo
 
-    from obuild.engine.docker.windows_volumes import WindowsVolumes
+    from obuild.engine.docker.windows.volumes import WindowsVolumes
 
 __all__ = ["TOP", "Pieces", "Volumes", "folder"]
 

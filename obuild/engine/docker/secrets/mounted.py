@@ -25,10 +25,10 @@ from typing import Any
 from obuild.engine.docker import command
 from obuild.engine.docker.attach import open_stream
 from obuild.engine.docker.connection import DaemonError
+from obuild.engine.docker.copies.destination import Destination, Guest, find_destination
 from obuild.engine.docker.daemon import Daemon
-from obuild.engine.docker.destination import Destination, Guest, find_destination
 from obuild.engine.docker.mounts import bind_mount, host_config, volume_mount
-from obuild.engine.docker.secretfiles import SecretFile, folder_mounts, members, read_secrets
+from obuild.engine.docker.secrets.files import SecretFile, folder_mounts, members, read_secrets
 from obuild.errors import BuildError
 from obuild.ir.steps import RunStep
 from obuild.platforms import Platform

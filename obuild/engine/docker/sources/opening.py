@@ -21,18 +21,18 @@ from obuild.context import refusals
 from obuild.context.placing import owner_of
 from obuild.engine import Capabilities
 from obuild.engine.docker import command
-from obuild.engine.docker.archived import Archived, is_docker_s
 from obuild.engine.docker.config import cleared, needs_clearing
 from obuild.engine.docker.connection import DaemonError
 from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.images import Images
+from obuild.engine.docker.layers.thinload import ThinLoads
 from obuild.engine.docker.libexec import Libexec
 from obuild.engine.docker.mounts import host_config
-from obuild.engine.docker.served import Served
-from obuild.engine.docker.serving import ToolsMissing, begin, untrue
-from obuild.engine.docker.sourcefiles import Reader, SourceFiles
-from obuild.engine.docker.thinload import ThinLoads
-from obuild.engine.docker.tools import linux_tools, serving_config, shown
+from obuild.engine.docker.sources.archived import Archived, is_docker_s
+from obuild.engine.docker.sources.files import Reader, SourceFiles
+from obuild.engine.docker.sources.served import Served
+from obuild.engine.docker.sources.serving import ToolsMissing, begin, untrue
+from obuild.engine.docker.sources.tools import linux_tools, serving_config, shown
 from obuild.ir.manifest import Manifest
 from obuild.ir.ops import User
 

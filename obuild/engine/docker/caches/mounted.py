@@ -20,11 +20,11 @@ from threading import Event
 from typing import Any
 
 from obuild.engine import Lock, Waiting
-from obuild.engine.docker.cachenames import CacheName, lock_of
-from obuild.engine.docker.cacheoptions import CacheUse, read_caches
+from obuild.engine.docker.caches.names import CacheName, lock_of
+from obuild.engine.docker.caches.options import CacheUse, read_caches
+from obuild.engine.docker.caches.publications import Publications
 from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.mounts import volume_mount
-from obuild.engine.docker.publications import Publications
 from obuild.engine.docker.volumes import Volumes
 from obuild.ir.ops import UnixUser
 from obuild.ir.steps import RunStep

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from obuild.engine.docker.guesttar import Archive, Expected
-from obuild.engine.docker.serving import Serving, ToolsMissing, failed, untrue
-from obuild.engine.docker.tools import Tools
+from obuild.engine.docker.sources.guesttar import Archive, Expected
+from obuild.engine.docker.sources.serving import Serving, ToolsMissing, failed, untrue
+from obuild.engine.docker.sources.tools import Tools
 from obuild.errors import SourceError
 from obuild.ir.listing import read_manifest
 from obuild.ir.manifest import Dir, File, Manifest, Symlink

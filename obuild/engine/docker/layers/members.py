@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from tarfile import DIRTYPE, LNKTYPE, PAX_FORMAT, TarError, TarFile, TarInfo
 
-from obuild.engine.docker.joining import Entry
+from obuild.engine.docker.layers.joining import Entry
 from obuild.errors import EngineError
 
 __all__ = ["Member", "read_members"]

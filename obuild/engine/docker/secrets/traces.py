@@ -17,15 +17,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 
 from obuild.engine.docker import command
-from obuild.engine.docker.archives import Layer, Stream
 from obuild.engine.docker.config import Config
 from obuild.engine.docker.connection import request
+from obuild.engine.docker.copies.destination import Destination, Guest
+from obuild.engine.docker.copies.incoming import folders_of
 from obuild.engine.docker.daemon import Daemon, ImageFacts
-from obuild.engine.docker.destination import Destination, Guest
-from obuild.engine.docker.incoming import folders_of
+from obuild.engine.docker.layers.archives import Layer, Stream
+from obuild.engine.docker.layers.thinload import ThinLoads
 from obuild.engine.docker.mounts import host_config
-from obuild.engine.docker.secrets import SecretsMounted
-from obuild.engine.docker.thinload import ThinLoads
+from obuild.engine.docker.secrets.mounted import SecretsMounted
 from obuild.errors import EngineError
 from obuild.source import decode, encode
 

@@ -23,7 +23,7 @@ from obuild.engine.docker.connection import DaemonError
 from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.mounts import host_config, volume_mount
 from obuild.engine.docker.talking import failed, listening, talk
-from obuild.engine.docker.windows import ISOLATION
+from obuild.engine.docker.windows.guest import ISOLATION
 from obuild.errors import EngineError, UsageError
 
 __all__ = ["DRIVE", "WindowsTools"]
@@ -114,7 +114,7 @@ class WindowsTools:
 
     def _read(self, archive: str) -> dict[str, bytes]:
         from obuild import resources
-        from obuild.engine.docker.windows_archive import read_tools
+        from obuild.engine.docker.windows.archive import read_tools
 
         files = read_tools(archive)
         for script in _SCRIPTS:
@@ -225,7 +225,7 @@ def _digest(files: Mapping[str, bytes]) -> str:
 
 
 def _digest_of(files: Mapping[str, str]) -> str:
-    from obuild.engine.docker.windows_archive import digest_of
+    from obuild.engine.docker.windows.archive import digest_of
 
     return digest_of(files)
 

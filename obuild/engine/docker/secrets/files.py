@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from obuild.engine.docker.cacheoptions import check_target, read_number, read_options
+from obuild.engine.docker.caches.options import check_target, read_number, read_options
 from obuild.engine.docker.mounts import volume_mount
 from obuild.errors import BuildError
 from obuild.ir.ops import UnixUser, User

@@ -15,7 +15,7 @@ from obuild.engine.docker import command
 from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.mounts import volume_mount
 from obuild.engine.docker.talking import failed, talk
-from obuild.engine.docker.windows_tools import DRIVE, WindowsTools
+from obuild.engine.docker.windows.tools import DRIVE, WindowsTools
 
 __all__ = ["WindowsVolumes"]
 

@@ -13,11 +13,11 @@ from typing import Any
 from obuild.engine.docker import command
 from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.images import Images
-from obuild.engine.docker.served import Served
-from obuild.engine.docker.serving import begin
-from obuild.engine.docker.sources import Sources
-from obuild.engine.docker.tools import Tools, shown
-from obuild.engine.docker.windows_tools import DRIVE, WindowsTools
+from obuild.engine.docker.sources.opening import Sources
+from obuild.engine.docker.sources.served import Served
+from obuild.engine.docker.sources.serving import begin
+from obuild.engine.docker.sources.tools import Tools, shown
+from obuild.engine.docker.windows.tools import DRIVE, WindowsTools
 
 __all__ = ["WindowsSources"]
 

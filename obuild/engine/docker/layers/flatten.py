@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import IO, TYPE_CHECKING, Any
 
-from obuild.engine.docker.archives import Layer, Stream
-from obuild.engine.docker.joining import Index, Joined, join
+from obuild.engine.docker.layers.archives import Layer, Stream
+from obuild.engine.docker.layers.joining import Index, Joined, join
 from obuild.errors import EngineError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _read(chunks: Iterator[bytes], layers: int) -> tuple[list[str], dict[str, In
     """The members' names of the image's layers, lowest first, and what each layer holds."""
     import json
 
-    from obuild.engine.docker.members import read_members
+    from obuild.engine.docker.layers.members import read_members
 
     indexes: dict[str, Index] = {}
     links: dict[str, str] = {}
@@ -93,7 +93,7 @@ def _read(chunks: Iterator[bytes], layers: int) -> tuple[list[str], dict[str, In
 def _joined(save: Save, upper: Sequence[str], chosen: Joined) -> Iterator[bytes]:
     """The new layer. The order of the layers in the stream does not matter: what remains of
     them has no name in common, and folders are put right when their entry comes."""
-    from obuild.engine.docker.members import read_members
+    from obuild.engine.docker.layers.members import read_members
 
     # Of equal layers the highest one is what remains.
     positions = {name: position for position, name in enumerate(upper)}

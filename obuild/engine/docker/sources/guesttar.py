@@ -7,7 +7,7 @@ last one the archive must end as GNU tar ends it.
 
 from __future__ import annotations
 
-from obuild.engine.docker.serving import Serving, untrue
+from obuild.engine.docker.sources.serving import Serving, untrue
 from obuild.values import Value
 
 __all__ = ["BLOCK", "RECORD", "Archive", "Expected"]

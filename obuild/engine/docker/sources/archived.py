@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from obuild.context import refusals
-from obuild.engine.docker.archives import Stream
 from obuild.engine.docker.connection import request
+from obuild.engine.docker.copies.destination import Guest
 from obuild.engine.docker.daemon import Daemon
-from obuild.engine.docker.destination import Guest
-from obuild.engine.docker.serving import untrue
+from obuild.engine.docker.layers.archives import Stream
+from obuild.engine.docker.sources.serving import untrue
 from obuild.errors import Cancelled
 from obuild.ir.manifest import Attributes, Dir, File, Manifest, Symlink
 from obuild.source import decode, encode

@@ -12,7 +12,7 @@ from itertools import chain
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from obuild.engine.docker.archives import Stream
+from obuild.engine.docker.layers.archives import Stream
 from obuild.engine.docker.volumes import TOP, Pieces
 from obuild.errors import Cancelled, EngineError
 

@@ -21,7 +21,7 @@ from obuild.context.headers import (
     padding,
 )
 from obuild.context.placing import place, preorder
-from obuild.engine.docker.serving import untrue
+from obuild.engine.docker.sources.serving import untrue
 from obuild.errors import SourceError
 from obuild.ir.manifest import Attributes, Dir, File, Manifest, Symlink
 from obuild.source import encode

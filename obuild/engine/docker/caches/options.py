@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from obuild.engine.docker.cachenames import SHARINGS, CacheName
+from obuild.engine.docker.caches.names import SHARINGS, CacheName
 from obuild.errors import BuildError, nearest
 from obuild.ir.ops import Cache, UnixUser, User
 from obuild.ir.steps import RunStep

@@ -12,8 +12,8 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from obuild.engine import Files, Measured, PutFiles
-from obuild.engine.docker.archives import Stream
-from obuild.engine.docker.destination import Destination, Guest, show
+from obuild.engine.docker.copies.destination import Destination, Guest, show
+from obuild.engine.docker.layers.archives import Stream
 from obuild.errors import BuildError, Cancelled
 from obuild.source import decode, encode
 

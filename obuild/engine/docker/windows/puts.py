@@ -18,8 +18,8 @@ from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.images import Images
 from obuild.engine.docker.parents import Parents
 from obuild.engine.docker.talking import last_words, talk
-from obuild.engine.docker.windows import check_name, drive_path
-from obuild.engine.docker.windows_tools import DRIVE, WindowsTools
+from obuild.engine.docker.windows.guest import check_name, drive_path
+from obuild.engine.docker.windows.tools import DRIVE, WindowsTools
 from obuild.errors import BuildError, StepFailed
 
 __all__ = ["WindowsPuts"]

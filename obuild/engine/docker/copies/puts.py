@@ -5,7 +5,7 @@ Two ways, chosen by what they cost (the package's docstring has the figures):
 - A small copy goes into a container that is created and never started, which is committed.
 - A copy of many files becomes one layer of a thin load: the daemon then writes every file
   once, not twice. The stream is sent as it comes; only its length must be known before, see
-  ``archives``. Folders that the image has already stand in the layer with the metadata that
+  ``layers.archives``. Folders that the image has already stand in the layer with the metadata that
   they have.
 
 If ``tar`` raises, the request ends in the middle, and with it goes all that came before.
@@ -19,16 +19,16 @@ from threading import Event
 
 from obuild.engine import Capabilities, PutFiles, Snapshot
 from obuild.engine.docker import command
-from obuild.engine.docker.archives import Layer
 from obuild.engine.docker.config import commit_body, committed
 from obuild.engine.docker.connection import DaemonError
+from obuild.engine.docker.copies.destination import Guest, find_destination
+from obuild.engine.docker.copies.incoming import Incoming, folders_of
 from obuild.engine.docker.daemon import Daemon
-from obuild.engine.docker.destination import Guest, find_destination
 from obuild.engine.docker.images import Images
-from obuild.engine.docker.incoming import Incoming, folders_of
+from obuild.engine.docker.layers.archives import Layer
+from obuild.engine.docker.layers.thinload import ThinLoads
 from obuild.engine.docker.mounts import host_config
 from obuild.engine.docker.parents import Parents
-from obuild.engine.docker.thinload import ThinLoads
 
 __all__ = ["Puts"]
 

@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from obuild.engine.docker.archives import Layer, docker_archive, layer_descriptor, oci_layout
-from obuild.engine.docker.blobs import Blobs
 from obuild.engine.docker.config import MARK, Config
 from obuild.engine.docker.daemon import Daemon, ImageFacts
+from obuild.engine.docker.layers.archives import Layer, docker_archive, layer_descriptor, oci_layout
+from obuild.engine.docker.layers.blobs import Blobs
 
 __all__ = ["ThinLoads"]
 

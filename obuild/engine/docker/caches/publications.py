@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Event
 
-from obuild.engine.docker.cachenames import CacheName, lock_of
+from obuild.engine.docker.caches.names import CacheName, lock_of
 from obuild.engine.docker.connection import DaemonError
 from obuild.engine.docker.volumes import Volumes
 

@@ -1,0 +1,3 @@
+"""Guests that run Windows."""
+
+__all__: list[str] = []
