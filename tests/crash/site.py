@@ -252,7 +252,7 @@ class Site:
             return dict(connection.execute("SELECT id, parent FROM builds"))
 
     def _has_mark(self, api: APIClient, tag: str) -> bool:
-        return api.inspect_image(tag).get("Comment") == "obuild"
+        return api.inspect_image(tag).get("Comment", "").split()[:1] == ["obuild"]
 
     def _is_cache(self, entry: tuple[str, str]) -> bool:
         return entry[0] == "volume" and entry[1].startswith(f"{self.prefix}cache-")

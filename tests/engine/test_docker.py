@@ -119,7 +119,7 @@ def test_history_of_the_base_stays_and_the_mark_is_last(
     engine.restore(step, base)
     history = _history(api, f"{prefix}-image-{step}")
     below = _history(api, base_image)
-    assert history[0]["Comment"] == "obuild"
+    assert history[0]["Comment"].split()[0] == "obuild"
     assert [row["CreatedBy"] for row in history][-len(below) :] == [
         row["CreatedBy"] for row in below
     ]
@@ -163,6 +163,29 @@ def test_sweep_removes_what_died_and_nothing_else(
         f"{prefix}-image-tmp-{alive}:latest",
         f"{image}:latest",
     }
+
+
+def test_sweep_removes_what_a_commit_left_without_a_name(
+    engine: DockerEngine, base: str, api: APIClient, prefix: str
+) -> None:
+    """containerd's store names an image last; whose commit is cut short has one without."""
+    alive, dead = key_of("alive"), key_of("dead")
+    comments = {
+        "dead": f"obuild {prefix}-container-{dead}",
+        "alive": f"obuild {prefix}-container-{alive}",
+        "other store": f"obuild obuilder-0000000-container-{dead}",
+        "somebody's": "not obuild's",
+    }
+    container = api.create_container(f"{prefix}-image-{base}", ["true"])["Id"]
+    made = {whose: api.commit(container, message=text)["Id"] for whose, text in comments.items()}
+    api.remove_container(container)
+    try:
+        assert engine.sweep(lambda key: key == alive) == (f"image {made['dead']}",)
+        untagged = {row["Id"] for row in api.images(filters={"dangling": True})}
+        assert untagged & {*made.values()} == {*made.values()} - {made["dead"]}
+    finally:
+        for whose in comments.keys() - {"dead"}:
+            api.remove_image(made[whose])
 
 
 def test_sweep_refuses_where_another_is_at_work(

@@ -17,6 +17,7 @@ from obuild.ir.image import ImageConfig
 
 __all__ = [
     "MARK",
+    "bears_mark",
     "Config",
     "cleared",
     "commit_body",
@@ -28,8 +29,8 @@ __all__ = [
 ]
 
 MARK = "obuild"
-"""The comment of every commit and of every configuration that obuild made: written with the
-name or before it, so what has the name and the comment is complete."""
+"""How the comment of every commit and of every configuration that obuild made begins: written
+with the name or before it, so what has the name and the comment is complete."""
 
 Config = Mapping[str, Any]
 
@@ -51,6 +52,11 @@ _FIELDS = (
 )
 _ACTING = ("Volumes", "Healthcheck", "OnBuild")
 _LOST = ("Shell", "StopTimeout", "ArgsEscaped")  # unless the body of a commit has them
+
+
+def bears_mark(comment: str) -> bool:
+    """Whether the comment is obuild's. That of a commit names the container besides."""
+    return comment == MARK or comment.startswith(f"{MARK} ")
 
 
 def tidy(config: Config | None) -> Config:

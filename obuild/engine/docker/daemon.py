@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any
 
 from obuild.engine.docker import command
-from obuild.engine.docker.config import MARK, Config, tidy
+from obuild.engine.docker.config import MARK, Config, bears_mark, tidy
 from obuild.engine.docker.connection import Connection, DaemonError, request
 from obuild.engine.docker.names import Names
 from obuild.engine.docker.removals import Removals
@@ -42,7 +42,7 @@ class ImageFacts(Value):
 
     @property
     def marked(self) -> bool:
-        return self.comment == MARK
+        return bears_mark(self.comment)
 
 
 class Daemon:
@@ -117,6 +117,12 @@ class Daemon:
         found = self.connection.ask(lambda api: api.images(filters=wanted))
         return list(found)
 
+    def untagged(self) -> list[dict[str, Any]]:
+        """A row for each image without a name."""
+        self.say(lambda: command.line("images", "--filter=dangling=true", "--quiet"))
+        found = self.connection.ask(lambda api: api.images(filters={"dangling": True}))
+        return list(found)
+
     def create(self, name: str, config: Mapping[str, Any]) -> str:
         """A container's id. Raises ``EngineError`` if somebody has one of that name."""
         self.removals.settle(name)
@@ -150,11 +156,15 @@ class Daemon:
     def commit(
         self, container: str, image: str, body: dict[str, Any], cancel: Event | None = None
     ) -> str:
-        """The container's files as an image of that name; returns the image's id."""
+        """The container's files as an image of that name; returns the image's id.
+
+        The comment names the container: a commit that is cut short may leave an image without
+        a name (containerd's store names it last), and ``leftovers`` must know whose it is.
+        """
         self.say(lambda: command.commit_line(container, image, body))
         made = self.connection.patiently(
             lambda api: api.commit(
-                container, repository=image, tag="latest", message=MARK, conf=body
+                container, repository=image, tag="latest", message=f"{MARK} {container}", conf=body
             ),
             cancel,
         )

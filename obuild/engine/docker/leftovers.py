@@ -11,11 +11,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from obuild.engine.docker.config import MARK, bears_mark
 from obuild.engine.docker.daemon import Daemon
 from obuild.errors import StoreError
 
 __all__ = ["clean", "sweep"]
 
+_LOOKED_AT = 50
 _RUNNING = ("running", "paused", "restarting")
 
 
@@ -34,7 +36,23 @@ def sweep(daemon: Daemon, alive: Callable[[str], bool]) -> list[str]:
         key = daemon.names.owner_of_temporary(tag)
         if key is not None and not alive(key) and daemon.remove_image(tag):
             removed.append(f"image {tag}")
+    removed += [f"image {image}" for image in _cut_commits(daemon, alive)]
     return removed
+
+
+def _cut_commits(daemon: Daemon, alive: Callable[[str], bool]) -> Iterator[str]:
+    """Remove images that a commit left without a name, as nobody waited for its end.
+
+    Only the newest are looked at, at a call each: what a build left, the next one finds.
+    """
+    newest = sorted(daemon.untagged(), key=lambda row: row.get("Created") or 0, reverse=True)
+    for row in newest[:_LOOKED_AT]:
+        found = daemon.inspect_image(row["Id"], note="of a commit that was cut short?")
+        if found is None or found.tags or not bears_mark(found.comment):
+            continue
+        key = daemon.names.key_of_container(found.comment.removeprefix(f"{MARK} "))
+        if key is not None and not alive(key) and daemon.remove_image(row["Id"]):
+            yield row["Id"]
 
 
 def clean(daemon: Daemon) -> None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from obuild.engine.docker.config import MARK, Config
+from obuild.engine.docker.config import MARK, Config, bears_mark
 from obuild.engine.docker.daemon import Daemon, ImageFacts
 from obuild.engine.docker.layers.archives import Layer, docker_archive, layer_descriptor, oci_layout
 from obuild.engine.docker.layers.blobs import Blobs
@@ -116,7 +116,7 @@ def _history(
             entry["empty_layer"] = True
     if layer is not None:
         entries.append({"created": _now(), "created_by": layer.created_by, "comment": MARK})
-    elif not entries or entries[-1].get("comment") != MARK:
+    elif not entries or not bears_mark(entries[-1].get("comment") or ""):
         entries.append({"created": _now(), "created_by": "obuild", "comment": MARK})
         entries[-1]["empty_layer"] = True
     return entries
