@@ -12,8 +12,8 @@ from itertools import chain
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from obuild.engine.docker.layers.archives import Stream
 from obuild.engine.docker.volumes import TOP, Pieces
+from obuild.engine.streams import Stream
 from obuild.errors import Cancelled, EngineError
 
 if TYPE_CHECKING:

@@ -18,17 +18,18 @@ from itertools import chain
 from threading import Event
 
 from obuild.engine import Capabilities, PutFiles, Snapshot
+from obuild.engine.destination import find_destination
 from obuild.engine.docker import command
 from obuild.engine.docker.config import commit_body, committed
 from obuild.engine.docker.connection import DaemonError
-from obuild.engine.docker.copies.destination import Guest, find_destination
-from obuild.engine.docker.copies.incoming import Incoming, folders_of
+from obuild.engine.docker.copies.guest import Container, folders_of
 from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.images import Images
 from obuild.engine.docker.layers.archives import Layer
 from obuild.engine.docker.layers.thinload import ThinLoads
 from obuild.engine.docker.mounts import host_config
 from obuild.engine.docker.parents import Parents
+from obuild.engine.incoming import Incoming
 
 __all__ = ["Puts"]
 
@@ -55,7 +56,7 @@ class Puts:
             self._daemon.say(lambda: command.line("create", "--name", name, image))
             self._daemon.create(name, config)
             with self._daemon.temporary_container(name):
-                guest = Guest(self._daemon, name)
+                guest = Container(self._daemon, name)
                 destination = find_destination(
                     guest, action.destination, directory=action.files.directory
                 )

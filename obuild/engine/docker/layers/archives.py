@@ -10,7 +10,6 @@ sent, and need not be kept anywhere; only its size must be known before.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from hashlib import sha256
@@ -23,7 +22,6 @@ __all__ = [
     "Descriptor",
     "Document",
     "Layer",
-    "Stream",
     "docker_archive",
     "layer_descriptor",
     "oci_layout",
@@ -151,25 +149,3 @@ def _header(name: str, size: int) -> bytes:
     member = TarInfo(name)
     member.size = size
     return member.tobuf(GNU_FORMAT)
-
-
-class Stream(io.RawIOBase):
-    """Chunks as a file that can only be read on."""
-
-    def __init__(self, chunks: Iterator[bytes]):
-        super().__init__()
-        self._chunks = chunks
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return b""
-            self._rest = chunk
-        end = len(self._rest) if size < 0 else size
-        data, self._rest = self._rest[:end], self._rest[end:]
-        return data

@@ -18,7 +18,8 @@ from typing import Any
 from obuild.engine.docker import command
 from obuild.engine.docker.connection import DaemonError
 from obuild.engine.docker.daemon import Daemon, ImageFacts
-from obuild.engine.docker.layers.archives import Descriptor, Stream, oci_layout
+from obuild.engine.docker.layers.archives import Descriptor, oci_layout
+from obuild.engine.streams import Stream
 from obuild.errors import EngineError
 
 __all__ = ["Blobs"]

@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import IO, TYPE_CHECKING, Any
 
-from obuild.engine.docker.layers.archives import Layer, Stream
+from obuild.engine.docker.layers.archives import Layer
 from obuild.engine.docker.layers.joining import Index, Joined, join
+from obuild.engine.streams import Stream
 from obuild.errors import EngineError
 
 if TYPE_CHECKING:

@@ -22,10 +22,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Event
 from typing import Any
 
+from obuild.engine.destination import Destination, find_destination
 from obuild.engine.docker import command
 from obuild.engine.docker.attach import open_stream
 from obuild.engine.docker.connection import DaemonError
-from obuild.engine.docker.copies.destination import Destination, Guest, find_destination
+from obuild.engine.docker.copies.guest import Container
 from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.mounts import bind_mount, host_config, volume_mount
 from obuild.engine.docker.secrets.files import SecretFile, folder_mounts, members, read_secrets
@@ -203,7 +204,7 @@ class Secrets:
 
     def _missing(self, container: str, files: Sequence[SecretFile]) -> Iterator[Destination]:
         """The targets at which the image has nothing, without links on the way."""
-        guest = Guest(self._daemon, container)
+        guest = Container(self._daemon, container)
         for secret in files:
             try:
                 place = find_destination(guest, str(secret.target), directory=True)

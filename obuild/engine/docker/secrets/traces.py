@@ -16,16 +16,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 
+from obuild.engine.destination import Destination
 from obuild.engine.docker import command
 from obuild.engine.docker.config import Config
 from obuild.engine.docker.connection import request
-from obuild.engine.docker.copies.destination import Destination, Guest
-from obuild.engine.docker.copies.incoming import folders_of
+from obuild.engine.docker.copies.guest import Container, folders_of
 from obuild.engine.docker.daemon import Daemon, ImageFacts
-from obuild.engine.docker.layers.archives import Layer, Stream
+from obuild.engine.docker.layers.archives import Layer
 from obuild.engine.docker.layers.thinload import ThinLoads
 from obuild.engine.docker.mounts import host_config
 from obuild.engine.docker.secrets.mounted import SecretsMounted
+from obuild.engine.streams import Stream
 from obuild.errors import EngineError
 from obuild.source import decode, encode
 
@@ -89,7 +90,7 @@ class _Look:
     """What the mounts have left in a container."""
 
     def __init__(self, daemon: Daemon, container: str, workdir: _Path, stubs: Sequence[_Path]):
-        self.guest = Guest(daemon, container)
+        self.guest = Container(daemon, container)
         self._daemon = daemon
         self._container = container
         self._workdir = workdir
@@ -141,7 +142,7 @@ def _names(path: str) -> _Path:
     return tuple(name for name in encode(path).split(b"/") if name not in (b"", b"."))
 
 
-def _layer(guest: Guest, gone: Iterable[_Path]) -> Iterator[bytes]:
+def _layer(guest: Container, gone: Iterable[_Path]) -> Iterator[bytes]:
     """A layer in which these paths are no more; it repeats what the folders above them are."""
     import tarfile
 

@@ -16,10 +16,10 @@ from urllib.parse import quote
 
 from obuild.context import refusals
 from obuild.engine.docker.connection import request
-from obuild.engine.docker.copies.destination import Guest
+from obuild.engine.docker.copies.guest import Container
 from obuild.engine.docker.daemon import Daemon
-from obuild.engine.docker.layers.archives import Stream
 from obuild.engine.docker.sources.serving import untrue
+from obuild.engine.streams import Stream
 from obuild.errors import Cancelled
 from obuild.ir.manifest import Attributes, Dir, File, Manifest, Symlink
 from obuild.source import decode, encode
@@ -50,7 +50,7 @@ class Archived:
         self._daemon = daemon
         self._container = container
         self._cancel = cancel
-        self._guest = Guest(daemon, container)
+        self._guest = Container(daemon, container)
         self._sizes: dict[str, int] = {}
 
     def manifest(self, sources: Sequence[str], exclude: Sequence[str]) -> tuple[Manifest, ...]:

@@ -12,19 +12,18 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from obuild.engine import Files, Measured, PutFiles
-from obuild.engine.docker.copies.destination import Destination, Guest, show
-from obuild.engine.docker.layers.archives import Stream
+from obuild.engine.destination import Destination, show
+from obuild.engine.streams import Stream
 from obuild.errors import BuildError, Cancelled
 from obuild.source import decode, encode
 
 if TYPE_CHECKING:
     from tarfile import TarInfo
 
-__all__ = ["Incoming", "folders_of"]
+__all__ = ["Incoming"]
 
 _ENCODING = "utf-8"
 _ERRORS = "surrogateescape"
-_XATTR = "SCHILY.xattr."
 _WHITEOUT = b".wh."
 
 
@@ -117,25 +116,6 @@ class Incoming:
                 continue  # a long name: more is to come
         self.ended = not start
         return start, None
-
-
-def folders_of(guest: Guest, destination: Destination) -> Iterator[bytes]:
-    """Headers of the folders that are there, for a layer: it must repeat what they are."""
-    import tarfile
-
-    for end in range(1, destination.existing + 1):
-        path = destination.path[:end]
-        found = guest.header(path)
-        member = tarfile.TarInfo(decode(b"/".join(path)))
-        member.type = tarfile.DIRTYPE
-        member.mode = found.mode & 0o7777
-        member.uid, member.gid, member.mtime = found.uid, found.gid, found.mtime
-        headers = found.pax_headers
-        member.pax_headers = {k: v for k, v in headers.items() if k.startswith(_XATTR)}
-        if member.pax_headers:
-            yield member.tobuf(tarfile.PAX_FORMAT, _ENCODING, _ERRORS)
-        else:
-            yield member.tobuf(tarfile.GNU_FORMAT, _ENCODING, _ERRORS)
 
 
 def _prepared(files: Files, root: bytes) -> int:
