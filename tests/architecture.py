@@ -18,8 +18,10 @@ LAYERS = {
     **dict.fromkeys(("source", "errors", "platforms", "resources", "values"), 0),
     **dict.fromkeys(("sexp", "events"), 1),
     "ir": 2,
-    **dict.fromkeys(("frontend", "frontend.obuilder", "frontend.dockerfile", "context"), 3),
-    **dict.fromkeys(("scope", "keys"), 4),
+    **dict.fromkeys(
+        ("frontend", "frontend.obuilder", "frontend.dockerfile", "context", "layers"), 3
+    ),
+    **dict.fromkeys(("scope", "keys", "images"), 4),
     **dict.fromkeys(("store", "engine", "engine.docker", "engine.native"), 5),
     **dict.fromkeys(("executor", "progress"), 6),
     "cli": 7,
@@ -28,9 +30,9 @@ LAYERS = {
 MAX_LINES = 350
 
 _AT_HOME = {
-    "docker": ("engine.docker",),
-    "requests": ("engine.docker",),
-    "urllib3": ("engine.docker",),
+    "docker": ("engine.docker", "images"),
+    "requests": ("engine.docker", "images"),
+    "urllib3": ("engine.docker", "images"),
     "rich": ("progress",),
     "lark": ("sexp", "frontend", "frontend.obuilder", "frontend.dockerfile"),
     "sqlite3": ("store",),

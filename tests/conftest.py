@@ -39,7 +39,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marked and "engine_under_test" not in metafunc.fixturenames:
         metafunc.fixturenames.insert(0, "engine_under_test")
     if "engine_under_test" in metafunc.fixturenames:
-        names = [pytest.param(name, marks=pytest.mark.engine) for name in _chosen() or [_NONE]]
+        every = metafunc.definition.get_closest_marker("contract") is not None
+        chosen = [name for name in _chosen() if every or name != engines.NATIVE]
+        names = [pytest.param(name, marks=pytest.mark.engine) for name in chosen or [_NONE]]
         metafunc.parametrize("engine_under_test", names, indirect=True, scope="session")
 
 
@@ -50,7 +52,8 @@ def _chosen() -> list[str]:
         raise pytest.UsageError(str(error)) from error
 
 
-def _give_up(reason: str) -> NoReturn:
+def give_up(reason: str) -> NoReturn:
+    """A test that cannot be run here: skipped, but under CI an error."""
     if engines.under_ci():
         pytest.fail(reason)
     pytest.skip(reason)
@@ -63,9 +66,12 @@ def engine_under_test(
     """An engine of the run, with busybox on it; afterwards nothing else may be on it."""
     if request.param == _NONE:
         reason = "no Docker engine answers: start one, or name some in OBUILD_TEST_ENGINES"
-        _give_up(reason)
+        give_up(reason)
     try:
         engine = engines.ensure(request.param)
+        if engine.name == engines.NATIVE:
+            yield engine
+            return
         images.ensure_busybox(engine.host)
     except SetupError as error:
         pytest.fail(f"{request.param}: {error}")
@@ -99,6 +105,8 @@ def docker_env(engine_host: str, clean_env: dict[str, str]) -> dict[str, str]:
 @pytest.fixture
 def base_image(engine_host: str) -> str:
     """An image with busybox and nothing else: no bash."""
+    if not engine_host:  # a store of the native engine, which has it from the beginning
+        return "busybox"
     assert images.has(engine_host, images.BUSYBOX)
     return images.BUSYBOX.removesuffix(":latest")
 
@@ -121,7 +129,7 @@ def registry(
     listener = client.process_of(engine_under_test.host)
     if listener is None:
         reason = f"{engine_under_test.host} cannot reach a registry of this machine's loopback"
-        _give_up(reason)
+        give_up(reason)
     with registries.serve(tmp_path_factory.mktemp("registry"), listener) as address:
         yield address
 

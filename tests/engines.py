@@ -8,6 +8,7 @@ docker20            Docker 20.10 of Debian 12: the machine's own if it is one, e
                     Debian root of its own
 docker28-classic    a current Docker in a root of Debian unstable, images in overlay2
 docker28-containerd the same, images in containerd's store
+native              the native engine, as whoever runs the tests
 ==================  ===================================================================
 
 A named one that cannot be had is an error, one that is not named is not touched.
@@ -26,9 +27,10 @@ from tests.setup.daemons import CLASSIC, CONTAINERD, UNSAID, Daemon
 from tests.setup.default import ensure_default
 from tests.setup.shell import SetupError, cache_folder, is_root, locked, output
 
-__all__ = ["ALL", "Engine", "chosen", "daemon_of", "ensure", "running", "under_ci"]
+__all__ = ["ALL", "NATIVE", "Engine", "chosen", "daemon_of", "ensure", "running", "under_ci"]
 
 ALL = ("docker20", "docker28-classic", "docker28-containerd")
+NATIVE = "native"
 
 _IMAGE_STORES = {"docker20": UNSAID, "docker28-classic": CLASSIC, "docker28-containerd": CONTAINERD}
 _ROOTS = {"docker20": "bookworm", "docker28-classic": "sid", "docker28-containerd": "sid"}
@@ -54,19 +56,19 @@ def chosen(environ: Mapping[str, str] = os.environ) -> list[str]:
     named = [name.strip() for name in environ.get("OBUILD_TEST_ENGINES", "").split(",")]
     named = [name for name in named if name]
     for name in named:
-        if name not in ("docker", *ALL):
-            raise SetupError(
-                f"OBUILD_TEST_ENGINES names {name!r}; known are: {', '.join(('docker', *ALL))}"
-            )
+        if name not in (known := ("docker", *ALL, NATIVE)):
+            raise SetupError(f"OBUILD_TEST_ENGINES names {name!r}; known are: {', '.join(known)}")
     if named:
         return named
     if under_ci(environ):
-        return list(ALL)
+        return [*ALL, NATIVE]
     return ["docker"] if client.version(client.default_host()) else []
 
 
 def ensure(name: str) -> Engine:
     """The engine of that name, started if need be. Raises ``SetupError``."""
+    if name == NATIVE:
+        return Engine(name, "", "")
     with locked(f"engine-{name}"):
         if name == "docker":
             return Engine(name, client.default_host(), ensure_default())

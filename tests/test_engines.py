@@ -21,8 +21,11 @@ def test_named_engines_are_the_runs() -> None:
 
 
 def test_ci_takes_all_engines() -> None:
-    assert engines.chosen({"CI": "true"}) == list(engines.ALL)
-    assert engines.chosen({"CI": "true", "OBUILD_TEST_ENGINES": ""}) == list(engines.ALL)
+    assert engines.chosen({"CI": "true"}) == [*engines.ALL, engines.NATIVE]
+    assert engines.chosen({"CI": "true", "OBUILD_TEST_ENGINES": ""}) == [
+        *engines.ALL,
+        engines.NATIVE,
+    ]
 
 
 def test_unknown_engine_is_an_error() -> None:

@@ -30,7 +30,7 @@ class Guest(Protocol):
         above it are followed, within the guest. Raises ``BuildError``."""
         ...
 
-    def target(self, path: tuple[bytes, ...], link: Entry) -> bytes:
+    def target(self, path: tuple[bytes, ...], link: Entry, /) -> bytes:
         """Where that link leads, as far as one step goes or to the end."""
         ...
 

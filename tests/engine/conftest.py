@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from secrets import token_hex
 
 import pytest
 from docker import APIClient
 
+from obuild.engine import Engine
 from obuild.engine.docker import DockerEngine
+from obuild.engine.native import NativeEngine
+from obuild.engine.native.records import read_all
 from tests import engines
 from tests.engine.bases import Steps
+from tests.engine.natives import make_native, native_base_maker
 from tests.setup import client
 
 MakeBase = Callable[..., str]
@@ -31,14 +37,19 @@ def api(engine_host: str) -> Iterator[APIClient]:
 
 @pytest.fixture
 def engine(
-    engine_under_test: engines.Engine, prefix: str, api: APIClient, clean_env: dict[str, str]
-) -> Iterator[DockerEngine]:
+    engine_under_test: engines.Engine, prefix: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Engine]:
     """Afterwards everything of the prefix is gone, and nothing was left without a name (where
     nobody else may be at work on the same engine)."""
+    if engine_under_test.name == engines.NATIVE:
+        yield from _native(tmp_path / "store", prefix)
+        return
+    api = request.getfixturevalue("api")
     alone = engine_under_test.daemon is not None or engines.under_ci()
     before = _untagged(api)
+    environment = request.getfixturevalue("clean_env")
     made = DockerEngine(
-        prefix, host=engine_under_test.host, environment=clean_env, emit=lambda _: None
+        prefix, host=engine_under_test.host, environment=environment, emit=lambda _: None
     )
     yield made
     made.clean()
@@ -48,8 +59,22 @@ def engine(
         assert _untagged(api) <= before
 
 
+def _native(store: Path, prefix: str) -> Iterator[NativeEngine]:
+    """Afterwards there is nothing but the images: no layer of a step, no mount, no group."""
+    made = make_native(store, prefix)
+    yield made
+    made.clean()
+    named = {name for _, image in read_all(f"{store}/native/images") for name in image.stack}
+    assert set(os.listdir(store / "native/layers")) - {"empty"} == named
+    assert os.listdir(store / "native/work") == []
+    made.close()
+    assert str(store) not in Path("/proc/self/mountinfo").read_text("utf-8")
+    groups = [path for path, _, _ in os.walk("/sys/fs/cgroup") if f"/{prefix}" in path]
+    assert groups == []
+
+
 @pytest.fixture
-def steps(engine: DockerEngine) -> Steps:
+def steps(engine: Engine) -> Steps:
     return Steps(engine)
 
 
@@ -60,9 +85,15 @@ def base(steps: Steps, base_image: str) -> str:
 
 
 @pytest.fixture
-def make_base(api: APIClient, base_image: str) -> Iterator[MakeBase]:
+def make_base(
+    engine: Engine, base_image: str, request: pytest.FixtureRequest
+) -> Iterator[MakeBase]:
     """Makes an image of ``base_image`` with lines of a Dockerfile, and fields as the Engine API
     writes them, set in its configuration."""
+    if isinstance(engine, NativeEngine):
+        yield native_base_maker(engine)
+        return
+    api: APIClient = request.getfixturevalue("api")
     made = []
 
     def make(*changes: str, **fields: object) -> str:

@@ -21,7 +21,7 @@ from obuild.ir.ops import NamedUser, UnixUser
 from obuild.ir.steps import RunStep
 from tests.engine.bases import SHELL, Steps, TreeFiles, key_of
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.contract]
 
 MakeBase = Callable[..., str]
 

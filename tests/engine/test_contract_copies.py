@@ -10,7 +10,7 @@ from obuild.engine import Engine
 from obuild.errors import BuildError, SourceError
 from tests.engine.bases import Steps, TreeFiles, folder, link, plain
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.contract]
 
 
 def _dead(key: str) -> bool:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 from tests import engines
-from tests.setup import client, default, images, registry
+from tests.setup import client, default, images, native, registry
 from tests.setup.daemons import Daemon
 from tests.setup.shell import SetupError, end_in_good_order, say
 
@@ -46,6 +46,9 @@ def test(arguments: list[str]) -> int:
     mine: list[Daemon] = []
     try:
         for name in names:
+            if name == engines.NATIVE:
+                native.ensure()
+                continue
             before = engines.running(name)
             engine = engines.ensure(name)
             if engine.daemon and not before:

@@ -22,7 +22,7 @@ _CONFIGURATION = """\
 version: 0.1
 log: {{level: warn}}
 storage:
-  filesystem: {{rootdir: {folder}/data}}
+  filesystem: {{rootdirectory: {folder}/data}}
   delete: {{enabled: true}}
 http: {{addr: "127.0.0.1:{port}"}}
 """

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from obuild.engine.docker.connection import DaemonError
 from obuild.engine.docker.daemon import Daemon
-from obuild.errors import StoreError
+from obuild.errors import EngineError, StoreError
 
 __all__ = ["claim", "mark"]
 
 _STORE = "obuild.store"
 _MACHINE = "obuild.machine"
+_TRIES = 3
 
 
 def claim(daemon: Daemon, store_id: str | None, machine_id: str) -> str:
@@ -23,11 +24,18 @@ def claim(daemon: Daemon, store_id: str | None, machine_id: str) -> str:
     if labels is not None and _STORE not in labels:
         _remove_unmarked(daemon, name)
         labels = None
-    if labels is None:
+    for _ in range(_TRIES):
+        if labels is not None:
+            break
         wanted = mark(store_id or _new_id(), machine_id)
         daemon.create_volume(name, wanted, note="marks the objects of this store")
-        # Somebody may have been faster.
-        labels = daemon.volume_labels(name, note="whose is it?") or {}
+        # Somebody may have been faster, or has removed it: a prune takes unused volumes.
+        labels = daemon.volume_labels(name, note="whose is it?")
+    if labels is None:
+        raise EngineError(
+            f"the volume {name} is gone whenever it was made",
+            hint="see what prunes the volumes of this Docker daemon, and run the build again",
+        )
     found, machine = labels.get(_STORE, ""), labels.get(_MACHINE, "")
     if machine != machine_id:
         raise _foreign(daemon, "another machine")

@@ -10,46 +10,25 @@ the run's user and workdir, and bare names of its variables, until ``restore``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from obuild.ir.image import ImageConfig
+from obuild.engine.configs import Config, tidy
 
 __all__ = [
     "MARK",
     "bears_mark",
-    "Config",
     "cleared",
     "commit_body",
     "committed",
-    "image_config",
     "needs_clearing",
-    "sealed",
-    "tidy",
 ]
 
 MARK = "obuild"
 """How the comment of every commit and of every configuration that obuild made begins: written
 with the name or before it, so what has the name and the comment is complete."""
 
-Config = Mapping[str, Any]
 
-_FIELDS = (
-    "User",
-    "ExposedPorts",
-    "Env",
-    "Entrypoint",
-    "Cmd",
-    "Volumes",
-    "WorkingDir",
-    "Labels",
-    "StopSignal",
-    "StopTimeout",
-    "Healthcheck",
-    "OnBuild",
-    "Shell",
-    "ArgsEscaped",
-)
 _ACTING = ("Volumes", "Healthcheck", "OnBuild")
 _LOST = ("Shell", "StopTimeout", "ArgsEscaped")  # unless the body of a commit has them
 
@@ -57,23 +36,6 @@ _LOST = ("Shell", "StopTimeout", "ArgsEscaped")  # unless the body of a commit h
 def bears_mark(comment: str) -> bool:
     """Whether the comment is obuild's. That of a commit names the container besides."""
     return comment == MARK or comment.startswith(f"{MARK} ")
-
-
-def tidy(config: Config | None) -> Config:
-    """Only what an image's configuration means: its known fields that are not empty. Two
-    images are configured alike if these are equal."""
-    return {name: config[name] for name in _FIELDS if config.get(name)} if config else {}
-
-
-def image_config(config: Config) -> ImageConfig:
-    return ImageConfig(
-        env=tuple(config.get("Env") or ()),
-        entrypoint=tuple(config.get("Entrypoint") or ()),
-        cmd=tuple(config.get("Cmd") or ()),
-        workdir=config.get("WorkingDir") or "",
-        user=config.get("User") or "",
-        shell=tuple(config.get("Shell") or ()),
-    )
 
 
 def needs_clearing(config: Config) -> bool:
@@ -111,26 +73,6 @@ def committed(parent: Config, body: Config, user: str, workdir: str) -> Config:
             "WorkingDir": workdir or parent.get("WorkingDir"),
         }
     )
-
-
-def sealed(base: Config, config: ImageConfig) -> Config:
-    """``base`` with the fields of ``config`` that are not empty set over it."""
-    over: dict[str, object] = {
-        "Env": _merged(base.get("Env") or (), config.env),
-        "Entrypoint": list(config.entrypoint),
-        "Cmd": list(config.cmd),
-        "WorkingDir": config.workdir,
-        "User": config.user,
-        "Shell": list(config.shell),
-    }
-    return tidy({**base, **{name: value for name, value in over.items() if value}})
-
-
-def _merged(below: Sequence[str], over: Sequence[str]) -> list[str]:
-    """Variables by name; one that is set again stays where it was first."""
-    variables = {_name(assignment): assignment for assignment in below}
-    variables.update({_name(assignment): assignment for assignment in over})
-    return list(variables.values())
 
 
 def _name(assignment: str) -> str:

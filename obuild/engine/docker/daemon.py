@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager, contextmanager
 from threading import Event
 from typing import Any
 
+from obuild.engine.configs import Config, tidy
 from obuild.engine.docker import command
-from obuild.engine.docker.config import MARK, Config, bears_mark, tidy
+from obuild.engine.docker.config import MARK, bears_mark
 from obuild.engine.docker.connection import Connection, DaemonError, request
 from obuild.engine.docker.names import Names
 from obuild.engine.docker.removals import Removals

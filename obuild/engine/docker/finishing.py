@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from obuild.engine import Capabilities, Seal, Snapshot
-from obuild.engine.docker.config import Config, sealed
+from obuild.engine.configs import Config, sealed
 from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.images import Images
 from obuild.engine.docker.layers.thinload import ThinLoads

@@ -7,8 +7,8 @@ from threading import Lock
 from typing import Any
 
 from obuild.engine import ResolvedImage, Snapshot
+from obuild.engine.configs import Config, image_config
 from obuild.engine.docker import command
-from obuild.engine.docker.config import Config, image_config
 from obuild.engine.docker.connection import DaemonError
 from obuild.engine.docker.daemon import Daemon, ImageFacts, image_facts
 from obuild.errors import EngineError, EngineUnavailable, ImageError

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from threading import Lock
 
 from obuild.engine import Capabilities
+from obuild.engine.configs import Config
 from obuild.engine.docker import command
-from obuild.engine.docker.config import Config, cleared, needs_clearing
+from obuild.engine.docker.config import cleared, needs_clearing
 from obuild.engine.docker.daemon import Daemon, ImageFacts
 from obuild.engine.docker.images import Images
 from obuild.engine.docker.layers.thinload import ThinLoads

@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from obuild.engine.docker.config import MARK, Config, bears_mark
+from obuild.engine.configs import Config
+from obuild.engine.docker.config import MARK, bears_mark
 from obuild.engine.docker.daemon import Daemon, ImageFacts
 from obuild.engine.docker.layers.archives import Layer, docker_archive, layer_descriptor, oci_layout
 from obuild.engine.docker.layers.blobs import Blobs

@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 
+from obuild.engine.configs import Config
 from obuild.engine.destination import Destination
 from obuild.engine.docker import command
-from obuild.engine.docker.config import Config
 from obuild.engine.docker.connection import request
 from obuild.engine.docker.copies.guest import Container, folders_of
 from obuild.engine.docker.daemon import Daemon, ImageFacts

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from secrets import token_hex
 from typing import Any
 
-from obuild.engine.docker.config import Config
+from obuild.engine.configs import Config
 from obuild.engine.docker.mounts import host_config, volume_mount
 from obuild.resources import read
 from obuild.source import encode

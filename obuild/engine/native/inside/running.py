@@ -1,0 +1,139 @@
+"""Running a command: an overlay, a runtime, and what is left after it."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from obuild.engine.native import syscalls
+from obuild.engine.native.inside.sizes import tree_size
+from obuild.engine.native.inside.stacks import mount_stack, own_mounts
+from obuild.engine.native.inside.streams import Streams
+
+__all__ = ["run"]
+
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+_KILL = 9
+
+
+def run(wanted: dict[str, Any], streams: Streams) -> dict[str, Any]:
+    """``layers``, ``stack``, ``work``: see ``mount_stack``. ``config``: the bundle's
+    configuration, ``runtime``: the command that runs the bundle in the current folder,
+    ``hidden``: folders that it must not see; ``log``: where it writes what it has to say.
+    ``files``: secrets, by name, as hex; they are in ``WORK/memory``, in memory.
+    ``overlays``: caches, each with a stack and a work folder, mounted at ``target``.
+
+    The answer: ``status`` of the runtime, ``log``, ``size`` of the layer in bytes.
+    """
+    own_mounts()
+    work = wanted["work"]
+    bundle = f"{work}/bundle"
+    root = f"{bundle}/rootfs"
+    for cache in wanted["overlays"]:
+        mount_stack(wanted["layers"], cache["stack"], cache["work"], cache["target"])
+    if wanted["files"]:
+        _secrets(f"{work}/memory", wanted["files"])
+    mount_stack(wanted["layers"], wanted["stack"], work, root)
+    missing = list(_missing(root, [mount["destination"] for mount in wanted["config"]["mounts"]]))
+    with open(f"{bundle}/config.json", "w", encoding="utf-8") as written:
+        json.dump(wanted["config"], written)
+    os.chdir(bundle)
+    status = _in_new_pids(wanted["runtime"], wanted["hidden"], streams)
+    os.chdir("/")
+    log = ""
+    if os.path.exists(wanted["log"]):
+        with open(wanted["log"], encoding="utf-8", errors="replace") as read:
+            log = read.read()
+    size = tree_size(f"{work}/layer/fs")
+    os.chroot(root)  # links of the guest lead nowhere else
+    _take_away([path.removeprefix(root) for path in missing])
+    return {"status": status, "log": log, "size": size}
+
+
+def _secrets(folder: str, files: dict[str, dict[str, Any]]) -> None:
+    syscalls.mount(
+        b"tmpfs",
+        os.fsencode(folder),
+        b"tmpfs",
+        syscalls.NO_SUID | syscalls.NO_DEVICES | syscalls.NO_EXEC,
+        b"mode=0700",
+    )
+    for name, file in files.items():
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        descriptor = os.open(f"{folder}/{name}", flags, 0o600)
+        with os.fdopen(descriptor, "wb") as written:
+            written.write(bytes.fromhex(file["content"]))
+            os.fchown(descriptor, file["uid"], file["gid"])
+            os.fchmod(descriptor, file["mode"])
+
+
+def _in_new_pids(command: Sequence[str], hidden: Sequence[str], streams: Streams) -> int:
+    """Run a command as the first process of a pid namespace, all its output in one stream.
+
+    Whoever kills it, or this process, ends everything that it started.
+    """
+    syscalls.unshare(syscalls.NEW_PIDS)
+    child = os.fork()
+    if child == 0:
+        try:
+            ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, _KILL, 0, 0, 0)
+            own_mounts()
+            syscalls.mount(b"proc", b"/proc", b"proc")
+            for folder in hidden:
+                syscalls.mount(b"tmpfs", os.fsencode(folder), b"tmpfs")
+            os.dup2(streams.given, 0)
+            os.dup2(streams.shown, 1)
+            os.dup2(streams.shown, 2)
+            os.execv(command[0], list(command))
+        finally:
+            os._exit(127)
+    streams.close_output()
+    _, ended = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(ended)
+
+
+def _missing(root: str, targets: Sequence[str]) -> Iterator[str]:
+    """The paths above and at the targets that are not there yet, the upper ones first. The
+    runtime makes them; links on the way it follows, so below a link nothing is known."""
+    seen = set()
+    for target in targets:
+        path = root
+        for name in target.split("/"):
+            if name in ("", "."):
+                continue
+            path = f"{path}/{name}"
+            if path in seen:
+                continue
+            try:
+                if stat.S_ISLNK(os.lstat(path).st_mode):
+                    break
+            except FileNotFoundError:
+                seen.add(path)
+                yield path
+            except NotADirectoryError:
+                break
+
+
+def _take_away(missing: Sequence[str]) -> None:
+    """Remove the places of mounts that were not there before and are empty still. What the
+    command made a link is its own, and so is what is below it."""
+    foreign = tuple(f"{path}/" for path in missing if os.path.islink(path))
+    for path in reversed(missing):
+        if path.startswith(foreign):
+            continue
+        try:
+            found = os.lstat(path)
+            if stat.S_ISDIR(found.st_mode):
+                os.rmdir(path)
+            elif stat.S_ISREG(found.st_mode) and found.st_size == 0:
+                os.unlink(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # the command has removed it
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:  # the command has put something into it
+                raise

@@ -1,0 +1,102 @@
+"""The layers of a store: made in a folder of their own, joined where they are too many."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from secrets import token_hex
+
+from obuild.engine.native.calls import Calls
+from obuild.engine.native.layout import Layout
+from obuild.engine.native.records import Record, read_all
+from obuild.values import replace
+
+__all__ = ["LAYER_DIGITS", "Layers"]
+
+LAYER_DIGITS = 26
+"""The length of a layer's name: a hundred of them are less than a page."""
+
+_MOST = 64
+_KEPT = 24
+"""A stack of ``_MOST`` is joined, but for its lowest ones: those many builds share."""
+
+
+class Layers:
+    def __init__(self, layout: Layout, calls: Calls):
+        self._layout = layout
+        self._calls = calls
+
+    @contextmanager
+    def making(self, owner: str) -> Iterator[str]:
+        """A folder for something in the making, with all that an overlay needs: ``layer/fs``,
+        ``overlay``. ``owner`` is the lock that is held meanwhile. What is left in it goes."""
+        work = f"{self._layout.work}/{owner}.{token_hex(4)}"
+        os.makedirs(f"{work}/layer/fs", 0o755)
+        os.mkdir(f"{work}/overlay")
+        try:
+            yield work
+        finally:
+            self.remove_work([os.path.basename(work)])
+
+    def keep(self, work: str, name: str | None = None) -> str:
+        """Put the layer of ``work`` among the layers; its name. One that is there already
+        under a name that is given stays."""
+        name = name or token_hex(LAYER_DIGITS // 2)
+        try:
+            os.rename(f"{work}/layer", self._layout.layer(name))
+        except OSError:
+            if not os.path.isdir(self._layout.layer(name)):
+                raise
+        return name
+
+    def below(self, record: Record, owner: str) -> Record:
+        """The same, with a stack that one more layer may stand on."""
+        if len(record.stack) < _MOST:
+            return record
+        with self.making(owner) as work:
+            self._calls.ask(
+                "join",
+                {
+                    "layers": self._layout.layers,
+                    "stack": record.stack[_KEPT:],
+                    "folder": f"{work}/layer/fs",
+                },
+            )
+            joined = self.keep(work)
+        return replace(record, stack=(*record.stack[:_KEPT], joined))
+
+    def remove_unused(self, candidates: Iterable[str]) -> None:
+        """Remove those of the layers that no snapshot and no image names."""
+        unused = set(candidates) - self._used()
+        there = [name for name in unused if os.path.isdir(self._layout.layer(name))]
+        self._remove(self._layout.layers, there)
+
+    def present(self) -> set[str]:
+        """The names of all layers that are there."""
+        return {name for name in os.listdir(self._layout.layers) if name != "empty"}
+
+    def remove_work(self, names: Sequence[str]) -> None:
+        self._remove(self._layout.work, names)
+
+    def _used(self) -> set[str]:
+        used: set[str] = set()
+        for _, record in self._records():
+            used.update(record.stack)
+            used.update(layer.name for layer in record.layers)
+        return used
+
+    def _records(self) -> Iterator[tuple[str, Record]]:
+        yield from read_all(self._layout.snapshots)
+        yield from read_all(self._layout.images)
+
+    def _remove(self, folder: str, names: Sequence[str]) -> None:
+        """In the user namespace, if there is one: other ids' files may be in them."""
+        if not names:
+            return
+        if self._calls.root:
+            for name in names:
+                shutil.rmtree(f"{folder}/{name}")
+            return
+        self._calls.ask("remove", {"folder": folder, "names": list(names)})
