@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 import pytest
 from docker import APIClient
 
-from obuild.engine import Engine
+from obuild.engine import Engine, Lock
 from obuild.engine.docker import DockerEngine
 from obuild.engine.native import NativeEngine
 from obuild.engine.native.records import read_all
+from obuild.store.locks import Locks
 from tests import engines
 from tests.engine.bases import Steps
 from tests.engine.natives import make_native, native_base_maker
 from tests.setup import client
 
 MakeBase = Callable[..., str]
+MakeEngine = Callable[[], Any]
 
 
 @pytest.fixture
@@ -71,6 +75,65 @@ def _native(store: Path, prefix: str) -> Iterator[NativeEngine]:
     assert str(store) not in Path("/proc/self/mountinfo").read_text("utf-8")
     groups = [path for path, _, _ in os.walk("/sys/fs/cgroup") if f"/{prefix}" in path]
     assert groups == []
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Iterator[Lock]:
+    """Real locks of a store."""
+    folder = os.open(tmp_path, os.O_RDONLY)
+    yield Locks(folder, str(tmp_path)).hold
+    os.close(folder)
+
+
+@pytest.fixture
+def make_engine(
+    engine_under_test: engines.Engine,
+    prefix: str,
+    lock: Lock,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Iterator[MakeEngine]:
+    """Makes engines of one store, as several processes have them."""
+    if engine_under_test.name == engines.NATIVE:
+        yield from _natives(tmp_path / "store", prefix, lock)
+        return
+    api = request.getfixturevalue("api")
+    environment = request.getfixturevalue("clean_env")
+    made: list[DockerEngine] = []
+
+    def make() -> DockerEngine:
+        one = DockerEngine(
+            prefix,
+            host=engine_under_test.host,
+            environment=environment,
+            visit="v1",
+            lock=lock,
+            emit=lambda _: None,
+        )
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.close()
+    last = make()
+    last.clean()
+    last.close()
+    assert not names_of(api, prefix)
+
+
+def _natives(store: Path, prefix: str, lock: Lock) -> Iterator[MakeEngine]:
+    with contextmanager(_native)(store, prefix):
+        made: list[NativeEngine] = []
+
+        def make() -> NativeEngine:
+            search = os.environ["PATH"]
+            made.append(NativeEngine.of_this_user(str(store), prefix, search=search, lock=lock))
+            return made[-1]
+
+        yield make
+        for one in made:
+            one.close()
 
 
 @pytest.fixture

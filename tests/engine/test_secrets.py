@@ -13,42 +13,15 @@ from docker import APIClient
 
 from obuild.engine import RunCommand
 from obuild.engine.docker import DockerEngine
-from obuild.errors import BuildError, Cancelled, StepFailed
+from obuild.errors import Cancelled, StepFailed
 from obuild.events import EngineCalled
 from obuild.events import Event as Told
-from obuild.ir.ops import Cache, UnixUser, User
-from obuild.ir.steps import RunStep, StepSecret
-from tests.engine.bases import ROOT, SHELL, Steps, key_of
+from obuild.ir.ops import Cache
+from tests.engine.bases import Steps, key_of
 from tests.engine.conftest import MakeBase, names_of
+from tests.engine.test_contract_secrets import VALUE, run, secret, step
 
 pytestmark = pytest.mark.engine
-
-VALUE = b"pa55-word-of-the-tests"
-
-
-def step(
-    cmd: str,
-    *secrets: StepSecret,
-    user: User = ROOT,
-    workdir: str = "/",
-    caches: tuple[Cache, ...] = (),
-    shell: tuple[str, ...] = SHELL,
-) -> RunStep:
-    return RunStep(workdir, user, (), cmd, shell, (), secrets=secrets, caches=caches)
-
-
-def secret(target: str, value: bytes = VALUE, **options: str) -> StepSecret:
-    return StepSecret("code", target, value, tuple(options.items()))
-
-
-def run(
-    engine: DockerEngine, parent: str, it: RunStep, cancel: Event | None = None
-) -> tuple[str, bytes]:
-    """The key of the result, and what was printed."""
-    key = key_of(repr((parent, it)))
-    got: list[bytes] = []
-    engine.execute(key, parent, RunCommand(it), got.append, cancel or Event())
-    return key, b"".join(got)
 
 
 def files_of(api: APIClient, engine: DockerEngine, key: str, prefix: str) -> dict[str, bytes]:
@@ -68,24 +41,6 @@ def files_of(api: APIClient, engine: DockerEngine, key: str, prefix: str) -> dic
             name = member.name + ("/" if member.isdir() else "")
             found[name] = content.read() if content else b""
     return found
-
-
-@pytest.mark.parametrize("user", [ROOT, UnixUser(1000, 100)])
-def test_a_file_for_the_user_alone_and_read_only(
-    engine: DockerEngine, base: str, user: User
-) -> None:
-    see = "exec 2>&1; cat /run/s/code; stat -c ' %a %u %g' /run/s/code; ls /run/s"
-    see += "; echo x > /run/s/code || :"
-    _, got = run(engine, base, step(see, secret("/run/s/code"), user=user))
-    uid, gid = (user.uid, user.gid) if isinstance(user, UnixUser) else (0, 0)
-    assert got.startswith(VALUE + b" 400 %d %d\ncode\n" % (uid, gid))
-    assert b"Read-only" in got or b"Permission denied" in got
-
-
-def test_options(engine: DockerEngine, base: str) -> None:
-    see = "stat -c '%a %u %g' /s"
-    its = secret("/s", mode="0640", uid="7", gid="8", required="true")
-    assert run(engine, base, step(see, its))[1] == b"640 7 8\n"
 
 
 def test_the_secret_is_in_memory_where_the_image_has_a_shell(
@@ -117,27 +72,6 @@ def test_nothing_remains(
     assert VALUE not in json.dumps(api.history(f"{prefix}-image-{key}")).encode()
     engine._daemon.removals.settle()
     assert not [name for name in names_of(api, prefix) if "-secrets-" in name or "tmp" in name]
-
-
-def test_an_existing_file_is_what_it_was(
-    engine: DockerEngine, base: str, api: APIClient, prefix: str
-) -> None:
-    made, _ = run(engine, base, step("mkdir /d; echo before > /d/f; ln -s /d /l; ln -s f /d/g"))
-    see = "cat /l/f; cat /l/g"
-    key, got = run(engine, made, step(see, secret("/l/f"), secret("/d/g", b"other")))
-    assert got in (VALUE * 2, b"other" * 2)  # /d/g is /d/f: one of them is above
-    assert files_of(api, engine, key, prefix)["d/f"] == b"before\n"
-
-
-def test_what_the_command_does_to_mount_points(
-    engine: DockerEngine, base: str, api: APIClient, prefix: str
-) -> None:
-    """It may move the folder of one away, and make something of its own there."""
-    cmd = "mv /a /moved; mkdir -p /a/b; echo mine > /a/b/code"
-    key, _ = run(engine, base, step(cmd, secret("/a/b/code")))
-    found = files_of(api, engine, key, prefix)
-    assert found["a/b/code"] == b"mine\n"
-    assert VALUE not in b"".join(found.values())
 
 
 def test_folders_that_are_wanted_stay(
@@ -277,37 +211,3 @@ def test_sweep_removes_what_a_killed_one_left(
     it = step("cat /s", secret("/s"))
     api.create_volume(f"{prefix}-secrets-{key_of(repr((base, it)))}")
     assert run(engine, base, it)[1] == VALUE
-
-
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        (secret("relative"), "no absolute path"),
-        (secret("/etc"), "a folder there"),
-        (secret("/etc/"), "is a folder"),
-        (secret("/etc/passwd/code"), "in the way"),
-        (secret("/s", colour="red"), "not known: colour"),
-        (secret("/s", mode="9"), "mode '9'"),
-        (secret("/s", b"\xff\xfe", env="S"), "not UTF-8"),
-        (secret("/s", env="A=B"), "env 'A=B'"),
-    ],
-)
-def test_what_cannot_be_meant_is_refused(
-    engine: DockerEngine, base: str, api: APIClient, prefix: str, wrong: StepSecret, words: str
-) -> None:
-    with pytest.raises(BuildError, match=words) as caught:
-        run(engine, base, step("true", wrong))
-    assert caught.value.hint
-    engine._daemon.removals.settle()
-    assert names_of(api, prefix) == {f"{prefix}-image-{base}:latest"}
-
-
-def test_two_at_one_target_are_refused(engine: DockerEngine, base: str) -> None:
-    with pytest.raises(BuildError, match="both be at /s"):
-        run(engine, base, step("true", secret("/s"), secret("/s", b"x")))
-
-
-def test_large_and_odd_values(engine: DockerEngine, base: str) -> None:
-    for value in (b"", b"\0\xff\n", bytes(700_000)):
-        it = step(f"wc -c < /s; : {len(value)}", secret("/s", value))
-        assert run(engine, base, it)[1] == b"%d\n" % len(value)

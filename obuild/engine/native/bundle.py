@@ -24,7 +24,7 @@ from typing import Any
 from obuild.engine import Limits
 from obuild.values import Value
 
-__all__ = ["CAPABILITIES", "HOST_NETWORK", "NO_NETWORK", "Mount", "oci_config"]
+__all__ = ["CAPABILITIES", "HOST_NETWORK", "NO_NETWORK", "Mount", "bind", "oci_config"]
 
 _CAPABILITIES = """
     CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP
@@ -123,7 +123,7 @@ def oci_config(
         },
         "root": {"path": "rootfs", "readonly": False},
         "hostname": hostname,
-        "mounts": [*_system(shm_size, bound_sys=bound_sys), *map(_bind, mounts)],
+        "mounts": [*_system(shm_size, bound_sys=bound_sys), *map(bind, mounts)],
         "linux": linux,
     }
 
@@ -163,7 +163,8 @@ def _system(shm_size: int, *, bound_sys: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _bind(mount: Mount) -> dict[str, Any]:
+def bind(mount: Mount) -> dict[str, Any]:
+    """The mount as a configuration has it."""
     access = "ro" if mount.read_only else "rw"
     return _mount(mount.target, "bind", mount.source, "rbind", "rprivate", access)
 

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from obuild.engine import (
     Action,
+    CacheVolume,
     Cancel,
     Capabilities,
     Import,
@@ -27,6 +28,7 @@ from obuild.engine import (
 )
 from obuild.engine.configs import sealed
 from obuild.engine.native import cgroups
+from obuild.engine.native.caches import Caches
 from obuild.engine.native.calls import Calls
 from obuild.engine.native.copies import Puts
 from obuild.engine.native.layers import Layers
@@ -34,7 +36,9 @@ from obuild.engine.native.layout import Layout
 from obuild.engine.native.names import Names
 from obuild.engine.native.records import Record, read_all, read_record, write_record
 from obuild.engine.native.running import Runs
+from obuild.engine.native.shelf import Shelf
 from obuild.engine.native.sources import open_source
+from obuild.engine.native.stock import Stock
 from obuild.errors import Cancelled, EngineError, StoreError
 from obuild.events import Emit
 from obuild.values import replace
@@ -84,10 +88,12 @@ class NativeEngine:
         self._prefix = prefix
         self._calls = Calls(maps)
         self._layers = Layers(self._layout, self._calls)
-        self._runs = Runs(self._layout, self._layers, self._calls, prefix, search)
+        shelf = Shelf(self._layout, self._layers, self._calls)
+        caches = Caches(shelf, self._layers, lock or _alone)
+        self._runs = Runs(self._layout, self._layers, self._calls, caches, prefix, search)
+        self._stock = Stock(shelf, self._layout, self._layers, self._calls, lock or _alone)
         self._puts = Puts(self._layout, self._layers, self._calls)
         self._names = Names(self._layout, self._layers, self._calls)
-        self._lock = lock or _alone
 
     @classmethod
     def of_this_user(
@@ -114,7 +120,7 @@ class NativeEngine:
         action: Action,
         output: Output,
         cancel: Cancel,
-        waiting: Waiting = unnoticed,  # noqa: ARG002 - there are no locked caches
+        waiting: Waiting = unnoticed,
     ) -> Snapshot:
         if cancel.is_set():
             raise Cancelled("cancelled")
@@ -125,7 +131,8 @@ class NativeEngine:
         else:
             match action:
                 case RunCommand():
-                    record = self._runs.run(key, self._record(parent), action, output, cancel)
+                    below = self._record(parent)
+                    record = self._runs.run(key, below, action, output, cancel, waiting)
                 case PutFiles():
                     record = self._puts.put(key, self._record(parent), action, cancel)
                 case Seal():
@@ -230,7 +237,23 @@ class NativeEngine:
         """See ``Names.add_tree``."""
         return self._names.add_tree(name, archive, document)
 
+    def caches(self) -> Sequence[CacheVolume]:
+        return self._stock.list()
+
+    def remove_cache(self, cache: CacheVolume) -> None:
+        self._stock.remove(cache)
+
+    def export_cache(self, cache: CacheVolume, cancel: Cancel) -> Iterator[bytes]:
+        return self._stock.take_out(cache, cancel)
+
+    def import_cache(
+        self, id: str, sharing: str, archive: Iterator[bytes], cancel: Cancel
+    ) -> CacheVolume:
+        return self._stock.put_in(id, sharing, archive, cancel)
+
     def clean(self) -> None:
+        for cache in self._stock.list():
+            self._stock.remove(cache)
         self.delete([key for key, _ in read_all(self._layout.snapshots)])
 
     def close(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from secrets import token_hex
+from typing import Any
 
 from obuild.engine.native.calls import Calls
 from obuild.engine.native.layout import Layout
@@ -85,7 +87,17 @@ class Layers:
         for _, record in self._records():
             used.update(record.stack)
             used.update(layer.name for layer in record.layers)
+        for name in os.listdir(self._layout.caches):
+            used.update(_json(f"{self._layout.caches}/{name}/version").get("stack", ()))
+        for uses in self.uses():
+            used.update(uses["layers"])
         return used
+
+    def uses(self) -> Iterator[dict[str, list[str]]]:
+        """What the runs in work say that they use of caches: ``layers`` and ``caches``."""
+        for name in os.listdir(self._layout.work):
+            if uses := _json(f"{self._layout.work}/{name}/uses"):
+                yield uses
 
     def _records(self) -> Iterator[tuple[str, Record]]:
         yield from read_all(self._layout.snapshots)
@@ -100,3 +112,12 @@ class Layers:
                 shutil.rmtree(f"{folder}/{name}")
             return
         self._calls.ask("remove", {"folder": folder, "names": list(names)})
+
+
+def _json(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            found: dict[str, Any] = json.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return found

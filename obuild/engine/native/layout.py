@@ -6,6 +6,7 @@
     native/layers/empty      what a stack without layers is mounted of
     native/snapshots/KEY     a snapshot: its layers and its configuration, as JSON
     native/images/NAME       an image that the user named, likewise
+    native/caches/NAME/     a cache of runs (see ``shelf``)
     native/blobs/            documents and layers of images as registries have them
     native/work/KEY.TOKEN/   what is in the making; the lock KEY tells whether somebody is at it
     native/mark              whose store it is
@@ -35,6 +36,7 @@ class Layout:
         self.layers = f"{top}/layers"
         self.snapshots = f"{top}/snapshots"
         self.images = f"{top}/images"
+        self.caches = f"{top}/caches"
         self.blobs = f"{top}/blobs"
         self.work = f"{top}/work"
         self.mark = f"{top}/mark"
@@ -49,6 +51,7 @@ class Layout:
                 f"{self.layers}/empty",
                 self.snapshots,
                 self.images,
+                self.caches,
                 self.blobs,
                 self.work,
             ):

@@ -20,8 +20,8 @@ from threading import Event
 from typing import Any
 
 from obuild.engine import Lock, Waiting
+from obuild.engine.cacheuses import CacheUse, read_caches
 from obuild.engine.docker.caches.names import CacheName, lock_of
-from obuild.engine.docker.caches.options import CacheUse, read_caches
 from obuild.engine.docker.caches.publications import Publications
 from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.mounts import volume_mount
@@ -83,7 +83,7 @@ class Caches:
     ) -> Iterator[Mounted]:
         """While the context is open the run of ``key`` has its caches."""
         found = Mounted()
-        uses = read_caches(step, self._platform(), self._daemon.names.prefix)
+        uses = read_caches(step, self._platform())
         with ExitStack() as stack:
             self._lock_some(stack, uses, cancel, waiting)
             for use in uses:
@@ -98,7 +98,8 @@ class Caches:
         self, stack: ExitStack, uses: Sequence[CacheUse], cancel: Event, waiting: Waiting
     ) -> None:
         """In one order for all runs, so that no two of them wait for each other."""
-        locked = {use.cache.volume: use.cache for use in uses if use.cache.sharing == "locked"}
+        asked = [self._name(use) for use in uses if use.sharing == "locked"]
+        locked = {cache.volume: cache for cache in asked}
         for volume in sorted(locked):
 
             def wait(cache: CacheName = locked[volume]) -> None:
@@ -107,11 +108,14 @@ class Caches:
             stack.enter_context(self._lock(lock_of(volume), cancel, wait))
             self._begin(locked[volume], cancel)
 
+    def _name(self, use: CacheUse) -> CacheName:
+        return CacheName.of(self._daemon.names.prefix, use)
+
     @contextmanager
     def _volume(
         self, key: str, use: CacheUse, step: RunStep, found: Mounted, cancel: Event
     ) -> Iterator[str]:
-        cache = use.cache
+        cache = self._name(use)
         match cache.sharing:
             case "":
                 user = use.owner(step.user)

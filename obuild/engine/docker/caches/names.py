@@ -15,12 +15,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 
+from obuild.engine.cacheuses import CacheUse
 from obuild.source import decode, encode
 from obuild.values import Value
 
-__all__ = ["ID_LABEL", "SHARINGS", "CacheName", "lock_of", "parse_cache_name"]
+__all__ = ["ID_LABEL", "CacheName", "lock_of", "parse_cache_name"]
 
-SHARINGS = ("shared", "private", "locked")
 ID_LABEL = "obuild.cache"
 """The label that tells a cache's id, percent-encoded."""
 
@@ -41,6 +41,11 @@ class CacheName(Value):
     sharing: str = ""
     attributes: tuple[int, int, int] | None = None
     number: int = 0
+
+    @classmethod
+    def of(cls, prefix: str, use: CacheUse) -> CacheName:
+        """The cache that a run uses."""
+        return cls(prefix, use.id, use.sharing, use.attributes)
 
     @property
     def volume(self) -> str:

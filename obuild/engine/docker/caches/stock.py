@@ -9,9 +9,10 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from obuild.engine import CacheVolume, Lock
+from obuild.engine.cacheuses import SHARINGS
 from obuild.engine.docker.caches.archives import read_archive, taken_out
 from obuild.engine.docker.caches.mounted import OWNER_LABEL
-from obuild.engine.docker.caches.names import SHARINGS, CacheName, lock_of, parse_cache_name
+from obuild.engine.docker.caches.names import CacheName, lock_of, parse_cache_name
 from obuild.engine.docker.caches.publications import NEW_LABEL, Publications
 from obuild.engine.docker.connection import DaemonError, request
 from obuild.engine.docker.daemon import Daemon

@@ -29,7 +29,8 @@ from obuild.engine.docker.connection import DaemonError
 from obuild.engine.docker.copies.guest import Container
 from obuild.engine.docker.daemon import Daemon
 from obuild.engine.docker.mounts import bind_mount, host_config, volume_mount
-from obuild.engine.docker.secrets.files import SecretFile, folder_mounts, members, read_secrets
+from obuild.engine.docker.secrets.files import folder_mounts, members
+from obuild.engine.secretfiles import SecretFile, read_secrets
 from obuild.errors import BuildError
 from obuild.ir.steps import RunStep
 from obuild.platforms import Platform

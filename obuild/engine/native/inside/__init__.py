@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from obuild.engine.native.inside import (
+    caching,
     joining,
     putting,
     reading,
@@ -33,6 +34,8 @@ _TASKS: Mapping[str, Callable[[dict[str, Any], Streams], dict[str, Any]]] = {
     "manifest": reading.manifest,
     "files": reading.files,
     "join": joining.join,
+    "own": caching.own,
+    "take-out": caching.take_out,
     "remove": removing.remove,
 }
 

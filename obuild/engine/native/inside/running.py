@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from obuild.engine.destination import find_destination
 from obuild.engine.native import syscalls
+from obuild.engine.native.inside.caching import fill, mount_caches
+from obuild.engine.native.inside.guest import Tree
 from obuild.engine.native.inside.sizes import tree_size
 from obuild.engine.native.inside.stacks import mount_stack, own_mounts
 from obuild.engine.native.inside.streams import Streams
+from obuild.errors import BuildError
 
 __all__ = ["run"]
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _KILL = 9
+_MEMORY = syscalls.NO_SUID | syscalls.NO_DEVICES | syscalls.NO_EXEC
 
 
 def run(wanted: dict[str, Any], streams: Streams) -> dict[str, Any]:
     """``layers``, ``stack``, ``work``: see ``mount_stack``. ``config``: the bundle's
     configuration, ``runtime``: the command that runs the bundle in the current folder,
     ``hidden``: folders that it must not see; ``log``: where it writes what it has to say.
-    ``files``: secrets, by name, as hex; they are in ``WORK/memory``, in memory.
-    ``overlays``: caches, each with a stack and a work folder, mounted at ``target``.
+    ``files``: secrets, by name, as hex; they are in ``WORK/memory``, in memory; ``secrets``:
+    their ids by target. ``overlays``, ``fills``: see ``caching``; ``kept``: targets of mounts
+    that stay.
 
     The answer: ``status`` of the runtime, ``log``, ``size`` of the layer in bytes.
     """
@@ -34,12 +41,15 @@ def run(wanted: dict[str, Any], streams: Streams) -> dict[str, Any]:
     work = wanted["work"]
     bundle = f"{work}/bundle"
     root = f"{bundle}/rootfs"
-    for cache in wanted["overlays"]:
-        mount_stack(wanted["layers"], cache["stack"], cache["work"], cache["target"])
+    # The configuration may hold a secret: it is kept in memory.
+    syscalls.mount(b"tmpfs", os.fsencode(bundle), b"tmpfs", _MEMORY, b"mode=0700")
+    os.mkdir(root)
     if wanted["files"]:
         _secrets(f"{work}/memory", wanted["files"])
+    mount_caches(wanted["layers"], wanted["overlays"])
     mount_stack(wanted["layers"], wanted["stack"], work, root)
-    missing = list(_missing(root, [mount["destination"] for mount in wanted["config"]["mounts"]]))
+    fill(root, wanted["fills"])
+    missing = list(_missing(root, wanted["config"]["mounts"], wanted["secrets"], wanted["kept"]))
     with open(f"{bundle}/config.json", "w", encoding="utf-8") as written:
         json.dump(wanted["config"], written)
     os.chdir(bundle)
@@ -51,18 +61,12 @@ def run(wanted: dict[str, Any], streams: Streams) -> dict[str, Any]:
             log = read.read()
     size = tree_size(f"{work}/layer/fs")
     os.chroot(root)  # links of the guest lead nowhere else
-    _take_away([path.removeprefix(root) for path in missing])
+    _take_away(missing)
     return {"status": status, "log": log, "size": size}
 
 
 def _secrets(folder: str, files: dict[str, dict[str, Any]]) -> None:
-    syscalls.mount(
-        b"tmpfs",
-        os.fsencode(folder),
-        b"tmpfs",
-        syscalls.NO_SUID | syscalls.NO_DEVICES | syscalls.NO_EXEC,
-        b"mode=0700",
-    )
+    syscalls.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", _MEMORY, b"mode=0700")
     for name, file in files.items():
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         descriptor = os.open(f"{folder}/{name}", flags, 0o600)
@@ -97,26 +101,45 @@ def _in_new_pids(command: Sequence[str], hidden: Sequence[str], streams: Streams
     return os.waitstatus_to_exitcode(ended)
 
 
-def _missing(root: str, targets: Sequence[str]) -> Iterator[str]:
-    """The paths above and at the targets that are not there yet, the upper ones first. The
-    runtime makes them; links on the way it follows, so below a link nothing is known."""
-    seen = set()
-    for target in targets:
-        path = root
-        for name in target.split("/"):
-            if name in ("", "."):
-                continue
-            path = f"{path}/{name}"
-            if path in seen:
-                continue
-            try:
-                if stat.S_ISLNK(os.lstat(path).st_mode):
-                    break
-            except FileNotFoundError:
+def _missing(
+    root: str,
+    mounts: Sequence[Mapping[str, Any]],
+    secrets: Mapping[str, str],
+    kept: Sequence[str],
+) -> Iterator[str]:
+    """Where something will be mounted, and above, what is not there yet, upper ones first: the
+    runtime makes it. ``secrets``: their ids by target; ``kept``: targets that stay. Raises
+    ``BuildError`` where a secret cannot be."""
+    tree = Tree(os.fsencode(root))
+    seen: set[tuple[bytes, ...]] = set()
+    for target in kept:
+        with contextlib.suppress(BuildError):  # the runtime will say what is wrong with it
+            path = find_destination(tree, target, directory=True).path
+            seen.update(path[:end] for end in range(1, len(path) + 1))
+    for mount in mounts:
+        target = mount["destination"]
+        secret = secrets.get(target)
+        try:
+            place = find_destination(tree, target, directory=True)
+        except BuildError as error:
+            if secret is None:
+                continue  # the runtime will say what is wrong with it
+            raise BuildError(
+                f"the secret {secret} cannot be at {target}: a file or a link of the image is"
+                " in the way",
+                hint="choose another target",
+            ) from error
+        if secret is not None and place.is_folder:
+            raise BuildError(
+                f"the secret {secret} cannot be at {target}: the image has a folder there",
+                hint="name a file in it",
+            )
+        if place.blocked:
+            continue
+        for end in range(place.existing + 1, len(place.path) + 1):
+            if (path := place.path[:end]) not in seen:
                 seen.add(path)
-                yield path
-            except NotADirectoryError:
-                break
+                yield os.fsdecode(b"/" + b"/".join(path))
 
 
 def _take_away(missing: Sequence[str]) -> None:

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from obuild.engine.docker.caches.names import SHARINGS, CacheName
 from obuild.errors import BuildError, nearest
 from obuild.ir.ops import Cache, UnixUser, User
 from obuild.ir.steps import RunStep
 from obuild.platforms import Platform
 from obuild.values import Value
 
-__all__ = ["CacheUse", "check_target", "read_caches", "read_number", "read_options"]
+__all__ = [
+    "SHARINGS",
+    "CacheUse",
+    "check_target",
+    "read_caches",
+    "read_number",
+    "read_options",
+]
+
+SHARINGS = ("shared", "private", "locked")
 
 _KNOWN = ["sharing", "mode", "uid", "gid"]
 _MODE = 0o755
@@ -23,9 +31,15 @@ _MAX_ID = 2**31 - 1
 
 
 class CacheUse(Value):
-    """A cache and where it is mounted. ``mode`` and the ids are None unless asked for."""
+    """A cache and where it is mounted. ``mode`` and the ids are None unless asked for.
 
-    cache: CacheName
+    ``sharing`` is empty for OBuilder's kind; else ``attributes`` are uid, gid and mode where
+    one of them was asked for: as with BuildKit, that is another cache than one without.
+    """
+
+    id: str
+    sharing: str
+    attributes: tuple[int, int, int] | None
     target: str
     mode: int | None = None
     uid: int | None = None
@@ -42,9 +56,9 @@ class CacheUse(Value):
         return UnixUser(self.uid or 0, self.gid or 0)
 
 
-def read_caches(step: RunStep, platform: Platform, prefix: str) -> list[CacheUse]:
+def read_caches(step: RunStep, platform: Platform) -> list[CacheUse]:
     """Raises ``BuildError`` for what cannot be meant."""
-    uses = [_read(cache, platform, prefix) for cache in step.caches]
+    uses = [_read(cache, platform) for cache in step.caches]
     targets = [use.target for use in uses]
     for use in uses:
         if targets.count(use.target) > 1:
@@ -54,7 +68,7 @@ def read_caches(step: RunStep, platform: Platform, prefix: str) -> list[CacheUse
     return uses
 
 
-def _read(cache: Cache, platform: Platform, prefix: str) -> CacheUse:
+def _read(cache: Cache, platform: Platform) -> CacheUse:
     what = f"the cache {cache.id}"
     target = check_target(cache.target, what, platform)
     options = read_options(cache.options, what, _KNOWN)
@@ -69,7 +83,7 @@ def _read(cache: Cache, platform: Platform, prefix: str) -> CacheUse:
     attributes = None
     if sharing and (mode, uid, gid) != (None, None, None):
         attributes = uid or 0, gid or 0, _MODE if mode is None else mode
-    return CacheUse(CacheName(prefix, cache.id, sharing, attributes), target, mode, uid, gid)
+    return CacheUse(cache.id, sharing, attributes, target, mode, uid, gid)
 
 
 def check_target(target: str, what: str, platform: Platform) -> str:
