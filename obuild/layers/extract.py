@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from typing import IO
 
-from obuild.layers.compression import decompressed
+from obuild.layers.compression import decompressed, pieces_of
 from obuild.layers.errors import ArchiveError, show
 from obuild.layers.extraction import Extracted, Extraction, Whiteouts
 from obuild.layers.folders import Folders, Node, is_whiteout, split
@@ -38,7 +38,7 @@ def extract(stream: IO[bytes] | Iterator[bytes], root: int, how: Extraction) -> 
     The stream is read to its end; what it raises passes through. Raises ``ArchiveError`` for
     an archive that is damaged, hostile or cannot be unpacked here; the tree is of no use then.
     """
-    tape = Tape(decompressed(stream))
+    tape = Tape(pieces_of(stream) if how.plain else decompressed(stream))
     members = Members(tape, how.limits, closed=how.closed)
     marks = how.whiteouts in (Whiteouts.OVERLAY, Whiteouts.APPLY)
     overlay = how.whiteouts is Whiteouts.OVERLAY

@@ -46,6 +46,8 @@ class Extraction(Value):
     - ``replace``: a member replaces what is there of another kind, a directory with all that
       is in it; else that is an error. A file always replaces a file or a link.
     - ``closed``: the archive must end with its closing blocks.
+    - ``plain``: it is not compressed, whatever its first bytes are like. For what obuild made
+      itself, whose first bytes may be a name that somebody chose.
     - ``lower``: open roots of the layers below, topmost first: a directory that the archive
       has no member for is made as it is there.
     """
@@ -57,6 +59,7 @@ class Extraction(Value):
     links: Links = Links.REFUSED
     replace: bool = True
     closed: bool = True
+    plain: bool = False
     lower: tuple[int, ...] = ()
     limits: Limits = Limits()
 

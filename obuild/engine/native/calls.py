@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -104,8 +105,10 @@ class Calls:
             return call.answer()
 
     def kill(self, number: int) -> None:
-        if self._control is not None:
-            self._control.send(json.dumps({"kill": number}).encode())
+        control = self._control
+        if control is not None:
+            with contextlib.suppress(OSError):  # the warden is gone, and all that it did
+                control.send(json.dumps({"kill": number}).encode())
 
     def close(self) -> None:
         """End the warden, and with it everything that it does."""

@@ -27,27 +27,27 @@ class Puts:
         self._layers = layers
         self._calls = calls
 
-    def put(self, key: str, parent: Record, action: PutFiles, cancel: Cancel) -> Record:
-        """The record of the result, which is not written yet; its layer is kept."""
+    def put(self, key: str, parent: Record, action: PutFiles, work: str, cancel: Cancel) -> Record:
+        """The record of the result, which is not written yet; its layer, made in ``work``, is
+        kept."""
         below = self._layers.below(parent, key)
-        with self._layers.making(key) as work:
-            os.mkdir(f"{work}/root")
-            wanted = {
-                "layers": self._layout.layers,
-                "stack": below.stack,
-                "work": work,
-                "root": f"{work}/root",
-                "destination": action.destination,
-                "directory": action.files.directory,
-            }
-            with self._calls.call("put", wanted, cancel, feed=True) as call:
-                told = call.line()
-                path = tuple(bytes.fromhex(name) for name in told["path"])
-                destination = Destination(path, told["existing"], told["blocked"])
-                incoming = Incoming(destination, action, cancel)
-                call.feed(_closed(incoming))
-                size = call.answer()["size"]
-            name = self._layers.keep(work)
+        os.mkdir(f"{work}/root")
+        wanted = {
+            "layers": self._layout.layers,
+            "stack": below.stack,
+            "work": work,
+            "root": f"{work}/root",
+            "destination": action.destination,
+            "directory": action.files.directory,
+        }
+        with self._calls.call("put", wanted, cancel, feed=True) as call:
+            told = call.line()
+            path = tuple(bytes.fromhex(name) for name in told["path"])
+            destination = Destination(path, told["existing"], told["blocked"])
+            incoming = Incoming(destination, action, cancel)
+            call.feed(_closed(incoming))
+            size = call.answer()["size"]
+        name = self._layers.keep(work)
         layer = Layer(name, None, size, "obuild copy")
         return replace(below, layers=(*below.layers, layer), stack=(*below.stack, name))
 

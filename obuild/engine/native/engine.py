@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -34,11 +35,12 @@ from obuild.engine.native.copies import Puts
 from obuild.engine.native.layers import Layers
 from obuild.engine.native.layout import Layout
 from obuild.engine.native.names import Names
-from obuild.engine.native.records import Record, read_all, read_record, write_record
+from obuild.engine.native.records import Record, read_all, read_record
 from obuild.engine.native.running import Runs
 from obuild.engine.native.shelf import Shelf
 from obuild.engine.native.sources import open_source
 from obuild.engine.native.stock import Stock
+from obuild.engine.native.trouble import troubles
 from obuild.errors import Cancelled, EngineError, StoreError
 from obuild.events import Emit
 from obuild.values import replace
@@ -124,21 +126,22 @@ class NativeEngine:
     ) -> Snapshot:
         if cancel.is_set():
             raise Cancelled("cancelled")
-        if isinstance(action, Import):
-            record = self._names.record(action.image)
-        elif parent is None:
+        if parent is None and not isinstance(action, Import):
             raise ValueError("only an import has no parent")
-        else:
+        with troubles(), self._layers.making(key) as work:
             match action:
+                case Import():
+                    record = self._names.record(action.image)
                 case RunCommand():
-                    below = self._record(parent)
-                    record = self._runs.run(key, below, action, output, cancel, waiting)
+                    below = self._record(str(parent))
+                    record = self._runs.run(key, below, action, work, output, cancel, waiting)
                 case PutFiles():
-                    record = self._puts.put(key, self._record(parent), action, cancel)
+                    record = self._puts.put(key, self._record(str(parent)), action, work, cancel)
                 case Seal():
-                    record = self._sealed(self._record(parent), self._record(action.base), action)
-        with self._layers.making(key) as work:
-            write_record(self._layout.snapshot(key), record, work)
+                    record = self._sealed(
+                        self._record(str(parent)), self._record(action.base), action
+                    )
+            self._layers.record(self._layout.snapshot(key), record, work)
         return Snapshot(key, record.id)
 
     def source(self, key: str, cancel: Cancel) -> AbstractContextManager[Source]:
@@ -164,7 +167,8 @@ class NativeEngine:
             record = read_record(self._layout.snapshot(key))
             if record is None:
                 continue
-            os.unlink(self._layout.snapshot(key))
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._layout.snapshot(key))
             candidates.update(record.stack, (layer.name for layer in record.layers))
         if candidates:
             self._layers.remove_unused(candidates)
@@ -189,8 +193,17 @@ class NativeEngine:
                     found = json.load(file)
             except FileNotFoundError:
                 found = {"store": store_id or token_hex(16), "machine": machine_id}
-                with open(self._layout.mark, "w", encoding="utf-8") as file:
+                half = f"{self._layout.mark}.new"
+                with open(half, "w", encoding="utf-8") as file:
                     json.dump(found, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(half, self._layout.mark)
+            except ValueError as error:
+                raise StoreError(
+                    f"{self._layout.mark} is damaged: {error}",
+                    hint=f"if the store is yours: rm {self._layout.mark}",
+                ) from error
         if found["machine"] != machine_id:
             raise self._foreign("another machine")
         if store_id is not None and found["store"] != store_id:
@@ -203,14 +216,13 @@ class NativeEngine:
         living = False
         removed = []
         for name in sorted(os.listdir(self._layout.work)):
-            owner = name.partition(".")[0]
-            if alive(owner):
+            dead = not alive(name.partition(".")[0]) and self._layers.clear_work(name)
+            if dead:
+                removed.append(f"folder {name}")
+            elif dead is not None:
                 living = True
-                continue
-            self._layers.remove_work([name])
-            removed.append(f"folder {name}")
-        removed += cgroups.sweep(cgroups.find(), self._prefix)
         if not living:
+            removed += cgroups.sweep(cgroups.find(), f"{self._prefix}-")
             self._layers.remove_unused(present)
         return tuple(removed)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from secrets import token_hex
@@ -12,7 +13,8 @@ from typing import Any
 
 from obuild.engine.native.calls import Calls
 from obuild.engine.native.layout import Layout
-from obuild.engine.native.records import Record, read_all
+from obuild.engine.native.records import Record, read_all, write_record
+from obuild.errors import EngineError
 from obuild.values import replace
 
 __all__ = ["LAYER_DIGITS", "Layers"]
@@ -33,14 +35,53 @@ class Layers:
     @contextmanager
     def making(self, owner: str) -> Iterator[str]:
         """A folder for something in the making, with all that an overlay needs: ``layer/fs``,
-        ``overlay``. ``owner`` is the lock that is held meanwhile. What is left in it goes."""
+        ``overlay``. ``owner`` is for people. What is left in it goes.
+
+        It is locked meanwhile, which tells sweeps that somebody is at it: as long as there is
+        one, they remove no layers.
+        """
         work = f"{self._layout.work}/{owner}.{token_hex(4)}"
-        os.makedirs(f"{work}/layer/fs", 0o755)
-        os.mkdir(f"{work}/overlay")
+        with _locked(self._layout.work):
+            os.mkdir(work, 0o700)
+            descriptor = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:
+            os.makedirs(f"{work}/layer/fs", 0o755)
+            os.mkdir(f"{work}/overlay")
             yield work
         finally:
             self.remove_work([os.path.basename(work)])
+            os.close(descriptor)
+
+    def clear_work(self, name: str) -> bool | None:
+        """Remove what somebody left who died: True. None: it is gone by itself, False: he is
+        at it."""
+        path = f"{self._layout.work}/{name}"
+        try:
+            with _locked(self._layout.work):  # or it may have been made, and not locked yet
+                descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.isdir(path):
+                return None
+            self.remove_work([name])
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    def record(self, path: str, record: Record, work: str) -> None:
+        """Write a record. Raises ``EngineError`` if a layer of it was removed meanwhile."""
+        with _locked(self._layout.layers):
+            for name in {*record.stack, *(layer.name for layer in record.layers)}:
+                if not os.path.isdir(self._layout.layer(name)):
+                    raise EngineError(
+                        f"the layer {name} was removed meanwhile", hint="run the build again"
+                    )
+            write_record(path, record, work)
 
     def keep(self, work: str, name: str | None = None) -> str:
         """Put the layer of ``work`` among the layers; its name. One that is there already
@@ -71,9 +112,15 @@ class Layers:
 
     def remove_unused(self, candidates: Iterable[str]) -> None:
         """Remove those of the layers that no snapshot and no image names."""
-        unused = set(candidates) - self._used()
-        there = [name for name in unused if os.path.isdir(self._layout.layer(name))]
-        self._remove(self._layout.layers, there)
+        gone = []
+        with _locked(self._layout.layers):
+            for name in set(candidates) - self._used():
+                # A layer that is half gone must not be taken for one that is there.
+                aside = f"gone.{name}.{token_hex(4)}"
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(self._layout.layer(name), f"{self._layout.work}/{aside}")
+                    gone.append(aside)
+        self.remove_work(gone)
 
     def present(self) -> set[str]:
         """The names of all layers that are there."""
@@ -107,11 +154,28 @@ class Layers:
         """In the user namespace, if there is one: other ids' files may be in them."""
         if not names:
             return
-        if self._calls.root:
-            for name in names:
-                shutil.rmtree(f"{folder}/{name}")
+        if not self._calls.root:
+            self._calls.ask("remove", {"folder": folder, "names": list(names)})
             return
-        self._calls.ask("remove", {"folder": folder, "names": list(names)})
+        from obuild.layers import remove
+
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for name in names:
+                remove(os.fsencode(name), descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """No other thread of any process has that folder locked."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _json(path: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from obuild.engine import ResolvedImage
 from obuild.engine.native.calls import Calls
 from obuild.engine.native.layers import LAYER_DIGITS, Layers
 from obuild.engine.native.layout import Layout
-from obuild.engine.native.records import Layer, Record, read_all, read_record, write_record
+from obuild.engine.native.records import Layer, Record, read_all, read_record
 from obuild.errors import ImageError
 from obuild.events import Emit
 from obuild.images.blobs import Blobs
@@ -90,7 +90,7 @@ class Names:
         """Give it a name; whatever had the name loses it."""
         named = parse(name)
         with self._layers.making("names") as work:
-            write_record(self._path(named), replace(record, reference=name), work)
+            self._layers.record(self._path(named), replace(record, reference=name), work)
 
     def add_tree(self, name: str, archive: IO[bytes], document: Mapping[str, Any]) -> Record:
         """An image of one layer: the files of a tar archive, under a configuration document.
@@ -103,13 +103,13 @@ class Names:
             with self._calls.call("unpack", wanted, source=archive.fileno()) as call:
                 done = call.answer()
             kept = self._layers.keep(work, done["digest"][:LAYER_DIGITS])
-        layer = Layer(kept, done["digest"], done["size"])
-        whole = {
-            **document,
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{done['digest']}"]},
-        }
-        record = Record((layer,), (kept,), whole, name)
-        self.publish(record, name)
+            layer = Layer(kept, done["digest"], done["size"])
+            whole = {
+                **document,
+                "rootfs": {"type": "layers", "diff_ids": [f"sha256:{done['digest']}"]},
+            }
+            record = Record((layer,), (kept,), whole, name)
+            self.publish(record, name)
         return record
 
     def _pull(
@@ -122,11 +122,11 @@ class Names:
             named, platform, blobs, self._registries, self._credentials, emit=emit, step=step
         )
         document = json.loads(blobs.read(image.config.digest, _DOCUMENT))
-        layers = self._unpacked(image, _diff_ids(document, reference), blobs)
-        stack = tuple(layer.name for layer in layers)
-        record = Record(tuple(layers), stack, document, reference, image.digest)
-        with self._layers.making("names") as work:
-            write_record(self._path(named), record, work)
+        with self._layers.making("names") as work:  # no layer is removed before it is recorded
+            layers = self._unpacked(image, _diff_ids(document, reference), blobs)
+            stack = tuple(layer.name for layer in layers)
+            record = Record(tuple(layers), stack, document, reference, image.digest)
+            self._layers.record(self._path(named), record, work)
         return record
 
     def _unpacked(self, image: Image, diff_ids: Sequence[str], blobs: Blobs) -> list[Layer]:

@@ -95,7 +95,22 @@ def write_record(path: str, record: Record, work: str) -> None:
     half = f"{work}/record"
     with open(half, "w", encoding="utf-8") as file:
         json.dump(value, file)
+        file.flush()
+        # A record may never be on the disk without its layers: all of the file system first.
+        # The overlays of steps flush nothing by themselves.
+        _sync(file.fileno())
+        os.fsync(file.fileno())
     os.replace(half, path)
+
+
+def _sync(descriptor: int) -> None:
+    """Have everything written that is of the same file system. Raises ``OSError``."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syncfs(descriptor) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
 
 
 def read_all(folder: str) -> Iterator[tuple[str, Record]]:

@@ -69,11 +69,13 @@ class Runs:
         key: str,
         parent: Record,
         action: RunCommand,
+        work: str,
         output: Output,
         cancel: Cancel,
         waiting: Waiting,
     ) -> Record:
-        """The record of the result, which is not written yet; its layer is kept."""
+        """The record of the result, which is not written yet; its layer, made in ``work``, is
+        kept."""
         step = action.step
         argv = [*(step.shell or LINUX.shell_of_empty), step.cmd]
         check_step(step, argv)
@@ -81,10 +83,7 @@ class Runs:
         below = self._layers.below(parent, key)
         group = f"{self._prefix}-{key}"
         secrets = read_secrets(step, LINUX)
-        with (
-            self._layers.making(key) as work,
-            self._caches.mounted(step, work, cancel, waiting) as caches,
-        ):
+        with self._caches.mounted(step, work, cancel, waiting) as caches:
             config = container_config(
                 parent,
                 action,
@@ -101,6 +100,11 @@ class Runs:
             failure = runtime.explain(self.runtime, log, argv)
             if failure is not None:
                 raise _not_started(failure, argv, log)
+            if status < 0:
+                raise EngineError(
+                    f"{self.runtime.name} was killed by signal {-status}",
+                    hint="run the build again",
+                )
             if status != 0:
                 failed = self._failed(status, argv, action.limits, group)
                 try:
@@ -156,7 +160,7 @@ class Runs:
         cancel: Cancel,
         group: str,
     ) -> tuple[int, str, int]:
-        for folder in ("bundle", "state", "memory"):
+        for folder in ("bundle", "memory"):
             os.mkdir(f"{work}/{folder}")
         log = f"{work}/log"
         wanted = {
@@ -165,7 +169,7 @@ class Runs:
             "work": work,
             "config": config,
             "runtime": runtime.command(
-                self.runtime, os.path.basename(work), state=f"{work}/state", log=log
+                self.runtime, os.path.basename(work), state=f"{work}/bundle/state", log=log
             ),
             "hidden": self.runtime.hidden,
             "log": log,
@@ -216,7 +220,6 @@ class Runs:
                 rootless=not self._calls.root,
                 prefix=self._prefix,
             )
-            os.mkdir(f"{work}/state")
             log = f"{work}/log"
             os.rename(f"{work}/layer/fs/rootfs", f"{work}/layer/root")
             os.rmdir(f"{work}/layer/fs")
@@ -228,7 +231,7 @@ class Runs:
                 "work": work,
                 "config": config,
                 "runtime": runtime.command(
-                    candidate, os.path.basename(work), state=f"{work}/state", log=log
+                    candidate, os.path.basename(work), state=f"{work}/bundle/state", log=log
                 ),
                 "hidden": candidate.hidden,
                 "log": log,

@@ -94,6 +94,8 @@ class _Warden:
         packet, descriptors, _, _ = socket.recv_fds(self._control, _PACKET, _DESCRIPTORS)
         if not packet:
             os._exit(0)
+        for each in descriptors:
+            os.set_inheritable(each, False)
         request = json.loads(packet)
         if "kill" in request:
             self._kill(request["kill"])

@@ -23,6 +23,7 @@ from obuild.engine.native.inside import (
     unpacking,
 )
 from obuild.engine.native.inside.streams import Streams
+from obuild.engine.native.trouble import trouble
 from obuild.errors import EngineError, ObuildError
 
 __all__ = ["perform"]
@@ -50,19 +51,10 @@ def perform(task: str, arguments: int, answer: int, given: int, shown: int) -> N
     except ObuildError as error:
         streams.fail(error)
     except OSError as error:
-        streams.fail(_trouble(error))
+        streams.fail(trouble(error))
+    except Exception as error:  # noqa: BLE001 - a fault of obuild's: told where it is seen
+        said = f"{type(error).__name__}: {error}"
+        streams.fail(
+            EngineError(f"obuild failed in its task {task}: {said}", hint="please report it")
+        )
     os._exit(0)
-
-
-def _trouble(error: OSError) -> EngineError:
-    import errno
-
-    words = error.strerror or str(error)
-    if error.filename is not None:
-        words = f"{os.fsdecode(error.filename)}: {words}"
-    hint = None
-    if error.errno == errno.ENOSPC:
-        hint = "the file system of the store is full: `obuild prune` or `obuild df` help"
-    elif error.errno == errno.EDQUOT:
-        hint = "your quota on the file system of the store is used up"
-    return EngineError(words, hint=hint)

@@ -5,12 +5,24 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 
 from obuild.engine.destination import Entry, show
 from obuild.errors import BuildError
 from obuild.source import decode, encode
 
-__all__ = ["Tree"]
+__all__ = ["Tree", "into_guest"]
+
+
+def into_guest(root: str) -> None:
+    """Make the snapshot that is mounted at ``root`` the root of this process.
+
+    From now on no module can be loaded: it would be the guest's.
+    """
+    sys.path.clear()
+    sys.meta_path.clear()
+    os.chroot(root)
+    os.chdir("/")
 
 
 class Tree:

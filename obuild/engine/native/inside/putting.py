@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from obuild.engine.destination import find_destination
-from obuild.engine.native.inside.guest import Tree
+from obuild.engine.native.inside.guest import Tree, into_guest
 from obuild.engine.native.inside.sizes import tree_size
 from obuild.engine.native.inside.stacks import mount_stack, own_mounts
 from obuild.engine.native.inside.streams import Streams
@@ -26,8 +26,7 @@ def put(wanted: dict[str, Any], streams: Streams) -> dict[str, Any]:
     own_mounts()
     mount_stack(wanted["layers"], wanted["stack"], wanted["work"], wanted["root"])
     upper = os.open(f"{wanted['work']}/layer/fs", os.O_RDONLY | os.O_DIRECTORY)
-    os.chroot(wanted["root"])
-    os.chdir("/")
+    into_guest(wanted["root"])
     found = find_destination(Tree(b""), wanted["destination"], directory=wanted["directory"])
     path = [name.hex() for name in found.path]
     streams.tell({"path": path, "existing": found.existing, "blocked": found.blocked})
@@ -36,6 +35,7 @@ def put(wanted: dict[str, Any], streams: Streams) -> dict[str, Any]:
         whiteouts=Whiteouts.LITERAL,
         links=Links.REFUSED,
         replace=True,
+        plain=True,
     )
     extract(streams.pieces(), root, how)
     os.fchdir(upper)

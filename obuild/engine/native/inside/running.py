@@ -14,7 +14,7 @@ from typing import Any
 from obuild.engine.destination import find_destination
 from obuild.engine.native import syscalls
 from obuild.engine.native.inside.caching import fill, mount_caches
-from obuild.engine.native.inside.guest import Tree
+from obuild.engine.native.inside.guest import Tree, into_guest
 from obuild.engine.native.inside.sizes import tree_size
 from obuild.engine.native.inside.stacks import mount_stack, own_mounts
 from obuild.engine.native.inside.streams import Streams
@@ -24,6 +24,7 @@ __all__ = ["run"]
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _KILL = 9
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 _MEMORY = syscalls.NO_SUID | syscalls.NO_DEVICES | syscalls.NO_EXEC
 
 
@@ -60,7 +61,7 @@ def run(wanted: dict[str, Any], streams: Streams) -> dict[str, Any]:
         with open(wanted["log"], encoding="utf-8", errors="replace") as read:
             log = read.read()
     size = tree_size(f"{work}/layer/fs")
-    os.chroot(root)  # links of the guest lead nowhere else
+    into_guest(root)  # its links lead nowhere else
     _take_away(missing)
     return {"status": status, "log": log, "size": size}
 
@@ -93,7 +94,9 @@ def _in_new_pids(command: Sequence[str], hidden: Sequence[str], streams: Streams
             os.dup2(streams.given, 0)
             os.dup2(streams.shown, 1)
             os.dup2(streams.shown, 2)
-            os.execv(command[0], list(command))
+            # Of obuild's environment the runtime would pass on more than one thinks: with
+            # LISTEN_FDS even descriptors.
+            os.execve(command[0], list(command), _ENVIRONMENT)
         finally:
             os._exit(127)
     streams.close_output()

@@ -50,6 +50,8 @@ def mount_stack(layers: str, stack: Sequence[str], work: str | None, target: str
             f"upperdir={work}/layer/fs",
             f"workdir={work}/overlay",
         ]
+        if stack:
+            _like(f"{stack[-1]}/fs", f"{work}/layer/fs")
     if in_user_namespace():
         options.append("userxattr")
     else:
@@ -66,6 +68,18 @@ def mount_stack(layers: str, stack: Sequence[str], work: str | None, target: str
             syscalls.mount(b"overlay", os.fsencode(target), b"overlay", flags, _text(options))
         except OSError as second:
             raise _refused(layers, second) from second
+
+
+def _like(below: str, new: str) -> None:
+    """The root of what is mounted is as its topmost layer has it: so that must say what the
+    one below said."""
+    found = os.stat(below)
+    os.chown(new, found.st_uid, found.st_gid)
+    os.chmod(new, found.st_mode & 0o7777)
+    for name in os.listxattr(below):
+        if ".overlay." not in name:
+            os.setxattr(new, name, os.getxattr(below, name))
+    os.utime(new, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def _text(options: Sequence[str]) -> bytes:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from obuild import errors
 from obuild.errors import ObuildError
 
 __all__ = ["Streams"]
@@ -42,4 +43,8 @@ class Streams:
             data = data[os.write(self._answer, data) :]
 
     def fail(self, error: ObuildError) -> None:
-        self.tell({"error": type(error).__name__, "message": error.message, "hint": error.hint})
+        # The other side knows the classes of that module only.
+        kinds = (
+            each.__name__ for each in type(error).__mro__ if each.__module__ == errors.__name__
+        )
+        self.tell({"error": next(kinds), "message": error.message, "hint": error.hint})
