@@ -166,9 +166,13 @@ def test_sweep_removes_what_died_and_nothing_else(
 
 
 def test_sweep_removes_what_a_commit_left_without_a_name(
-    engine: DockerEngine, base: str, api: APIClient, prefix: str
+    engine: DockerEngine, base: str, api: APIClient, prefix: str, engine_name: str
 ) -> None:
-    """containerd's store names an image last; whose commit is cut short has one without."""
+    """containerd's store names an image last; whose commit is cut short has one without. With
+    other stores nobody looks."""
+    if not engine_name.endswith("containerd"):
+        assert engine.sweep(lambda _: False) == ()
+        return
     alive, dead = key_of("alive"), key_of("dead")
     comments = {
         "dead": f"obuild {prefix}-container-{dead}",

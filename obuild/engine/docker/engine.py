@@ -214,7 +214,8 @@ class DockerEngine:
         return found
 
     def sweep(self, alive: Callable[[str], bool]) -> Sequence[str]:
-        return (*leftovers.sweep(self._daemon, alive), *self._stock.sweep(alive))
+        left = leftovers.sweep(self._daemon, alive, named_last=self._containerd)
+        return (*left, *self._stock.sweep(alive))
 
     def caches(self) -> Sequence[CacheVolume]:
         return self._stock.list()

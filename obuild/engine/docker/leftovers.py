@@ -21,8 +21,9 @@ _LOOKED_AT = 50
 _RUNNING = ("running", "paused", "restarting")
 
 
-def sweep(daemon: Daemon, alive: Callable[[str], bool]) -> list[str]:
-    """See the engine's protocol; idle containers are their visit's."""
+def sweep(daemon: Daemon, alive: Callable[[str], bool], *, named_last: bool) -> list[str]:
+    """See the engine's protocol; idle containers are their visit's. ``named_last``: the daemon
+    gives an image its name when it is done (containerd's store), so one may have none."""
     removed = []
     for name, row in _containers(daemon):
         owner = daemon.names.owner_of_container(name)
@@ -36,7 +37,8 @@ def sweep(daemon: Daemon, alive: Callable[[str], bool]) -> list[str]:
         key = daemon.names.owner_of_temporary(tag)
         if key is not None and not alive(key) and daemon.remove_image(tag):
             removed.append(f"image {tag}")
-    removed += [f"image {image}" for image in _cut_commits(daemon, alive)]
+    if named_last:
+        removed += [f"image {image}" for image in _cut_commits(daemon, alive)]
     return removed
 
 
