@@ -21,9 +21,7 @@ __all__ = [
     "READ_ONLY",
     "RECURSIVE",
     "REMOUNT",
-    "SLAVE",
     "mount",
-    "unmount",
     "unshare",
 ]
 
@@ -39,9 +37,6 @@ REMOUNT = 0x20
 BIND = 0x1000
 RECURSIVE = 0x4000
 PRIVATE = 0x40000
-SLAVE = 0x80000
-
-_DETACH = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (
@@ -51,7 +46,6 @@ _libc.mount.argtypes = (
     ctypes.c_ulong,
     ctypes.c_char_p,
 )
-_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.unshare.argtypes = (ctypes.c_int,)
 
 
@@ -65,11 +59,6 @@ def mount(
 ) -> None:
     """See mount(2). Raises ``OSError`` with the target as its file name."""
     _checked(_libc.mount(source, target, kind, flags, options or None), target)
-
-
-def unmount(target: bytes) -> None:
-    """Take the mount away as soon as nobody uses it. Raises ``OSError``."""
-    _checked(_libc.umount2(target, _DETACH), target)
 
 
 def _checked(result: int, name: str | bytes) -> None:
